@@ -1,0 +1,56 @@
+# All there is to do with this project. `make` in the environment of `.venv`, nothing else needed than Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test lint fmt bench docs clean lock
+
+help: ## Show what can be done
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Create .venv and install everything, pinned and hash-checked
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Airserve needs Python 3.11 or newer; say make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r constraints.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+TORCH := $(VENV)/.torch
+
+$(TORCH): $(STAMP)
+	@# The tests check gradients against PyTorch. Its CPU wheel's hash differs from machine to machine, so it stays out of the constraints file.
+	$(BIN)/pip install --quiet torch==2.13.0
+	@touch $@
+
+up: install ## Start the service with an embedded database and a demo model
+	$(BIN)/airserve up
+
+test: install $(TORCH) ## Run all the tests
+	$(BIN)/pytest
+
+lint: install ## Check format, style, types, the order of the rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: install ## Format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## Run the benchmarks; tables and pictures go to benchmarks/results
+	$(BIN)/python -m benchmarks
+
+docs: install ## Check that the documentation's commands run
+	$(BIN)/pytest tests/docs
+
+lock: ## Renew constraints.txt from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra train --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q -o constraints.txt
+
+clean: ## Remove everything that make made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

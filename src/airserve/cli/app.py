@@ -1,0 +1,35 @@
+"""The command and its nouns, put together."""
+
+from __future__ import annotations
+
+import importlib
+
+import typer
+from typer.core import TyperGroup
+
+from airserve.cli.output import errors_as_exit_codes
+
+_NOUNS = ("up", "train", "publish", "models", "predict", "tenants", "keys", "usage", "doctor")
+
+
+class _ErrorsAsExitCodes(TyperGroup):
+    def invoke(self, ctx):  # type: ignore[no-untyped-def]  # click's own signature is untyped here
+        with errors_as_exit_codes():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    name="airserve",
+    cls=_ErrorsAsExitCodes,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="AI as a service over 5G: train, publish, serve, meter and invoice models from one tool.",
+)
+
+
+def main() -> None:
+    """Entry point of the `airserve` command."""
+    for noun in _NOUNS:
+        importlib.import_module(f"airserve.cli.{noun}").register(app)
+    app()

@@ -1,0 +1,1 @@
+"""What everyone may import: calls and replies, tensors, deadlines and the one error family."""

@@ -1,0 +1,181 @@
+"""Every refusal of Airserve, once: a stable code, an HTTP status, a gRPC status and a sentence.
+
+A part that refuses raises one of these with a message that says what was wrong and what to do. A protocol
+only renders it; the client turns a rendered error back into the same class with `from_code`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AirserveError(Exception):
+    """The base of all refusals; on its own it is an internal error (500).
+
+    `retry_after` is in seconds, given where the same call may succeed later.
+    """
+
+    code: ClassVar[str] = "internal"
+    http_status: ClassVar[int] = 500
+    grpc_status: ClassVar[str] = "INTERNAL"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
+class InvalidInputError(AirserveError):
+    """The request is malformed or does not fit the model."""
+
+    code = "invalid_input"
+    http_status = 400
+    grpc_status = "INVALID_ARGUMENT"
+
+
+class MissingKeyError(AirserveError):
+    """No API key, or one that is not known, malformed, expired or revoked."""
+
+    code = "unauthenticated"
+    http_status = 401
+    grpc_status = "UNAUTHENTICATED"
+
+
+class BudgetExhaustedError(AirserveError):
+    """The tenant's credit or budget does not cover the call."""
+
+    code = "budget_exhausted"
+    http_status = 402
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class ForbiddenError(AirserveError):
+    """The key is good but not for this."""
+
+    code = "forbidden"
+    http_status = 403
+    grpc_status = "PERMISSION_DENIED"
+
+
+class NotFoundError(AirserveError):
+    """No such model, version, alias, tenant, key or route."""
+
+    code = "not_found"
+    http_status = 404
+    grpc_status = "NOT_FOUND"
+
+
+class MethodNotAllowedError(AirserveError):
+    """The route exists, for another method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+    grpc_status = "UNIMPLEMENTED"
+
+
+class ConflictError(AirserveError):
+    """The thing exists already or is in a state that forbids this."""
+
+    code = "conflict"
+    http_status = 409
+    grpc_status = "ALREADY_EXISTS"
+
+
+class TooLargeError(AirserveError):
+    """The body, package or tensor is over a limit."""
+
+    code = "too_large"
+    http_status = 413
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class UnsupportedEncodingError(AirserveError):
+    """A content coding or media type that we do not speak."""
+
+    code = "unsupported_encoding"
+    http_status = 415
+    grpc_status = "UNIMPLEMENTED"
+
+
+class RateLimitedError(AirserveError):
+    """The tenant asks for more than its plan allows at this time."""
+
+    code = "rate_limited"
+    http_status = 429
+    grpc_status = "RESOURCE_EXHAUSTED"
+    retryable = True
+
+
+class CancelledError(AirserveError):
+    """The client has gone; nobody reads this answer (499 by custom)."""
+
+    code = "cancelled"
+    http_status = 499
+    grpc_status = "CANCELLED"
+
+
+class ModelFailedError(AirserveError):
+    """The model itself raised while it computed."""
+
+    code = "model_failed"
+    http_status = 500
+    grpc_status = "INTERNAL"
+
+
+class NotImplementedHereError(AirserveError):
+    """A part of a protocol that this server does not offer."""
+
+    code = "not_implemented"
+    http_status = 501
+    grpc_status = "UNIMPLEMENTED"
+
+
+class OverloadedError(AirserveError):
+    """The queue is full, the deadline cannot be met, the model loads or the server drains: come back later."""
+
+    code = "overloaded"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    retryable = True
+
+
+class DeadlineExceededError(AirserveError):
+    """The time that the call was given ran out before its answer was ready."""
+
+    code = "deadline_exceeded"
+    http_status = 504
+    grpc_status = "DEADLINE_EXCEEDED"
+
+
+class UnreachableError(AirserveError):
+    """Raised by the client alone: no answer came from the server."""
+
+    code = "unreachable"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    retryable = True
+
+
+class BadPackageError(InvalidInputError):
+    """A model package that is damaged, incomplete, oversized or tries to leave its folder."""
+
+    code = "bad_package"
+
+
+def _family(root: type[AirserveError]) -> list[type[AirserveError]]:
+    return [root, *(kind for child in root.__subclasses__() for kind in _family(child))]
+
+
+BY_CODE: dict[str, type[AirserveError]] = {kind.code: kind for kind in _family(AirserveError)}
+_BY_STATUS: dict[int, type[AirserveError]] = {}
+for _kind in BY_CODE.values():
+    _BY_STATUS.setdefault(_kind.http_status, _kind)
+
+
+def from_wire(code: str | None, http_status: int, message: str, retry_after: float | None = None) -> AirserveError:
+    """The error that a server rendered, as its class: by stable code first, else by HTTP status."""
+    kind = BY_CODE.get(code or "") or _BY_STATUS.get(http_status)
+    if kind is None:
+        kind = InvalidInputError if 400 <= http_status < 500 else AirserveError
+    return kind(message, retry_after=retry_after)

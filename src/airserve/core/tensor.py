@@ -1,0 +1,91 @@
+"""Tensor datatypes and specifications, in the names of the Open Inference Protocol v2.
+
+Source: Open Inference Protocol, specification/protocol/inference_rest.md, "Tensor Data Types".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from airserve.core.errors import InvalidInputError
+
+NUMPY_OF: dict[str, np.dtype[np.generic]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype("O"),
+}
+_NAME_OF = {dtype: name for name, dtype in NUMPY_OF.items()}
+
+MAX_ELEMENTS = 1 << 31
+"""More elements than this in one tensor are refused before anything is allocated."""
+
+
+def datatype_of(array: npt.NDArray[np.generic]) -> str:
+    """The protocol's name of an array's dtype; strings of any kind are BYTES."""
+    if array.dtype.kind in "OSU":
+        return "BYTES"
+    name = _NAME_OF.get(array.dtype.newbyteorder("<") if array.dtype.itemsize > 1 else array.dtype)
+    if name is None:
+        raise InvalidInputError(f"dtype {array.dtype} has no Open Inference datatype; use one of {', '.join(NUMPY_OF)}")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model: `shape` holds -1 where the size is free, the first axis being the batch."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The NumPy dtype, little-endian; object for BYTES."""
+        return NUMPY_OF[self.datatype]
+
+    def accepts(self, shape: Sequence[int]) -> bool:
+        """Whether `shape` fits: the same rank, and the same size wherever this one is fixed."""
+        return len(shape) == len(self.shape) and all(
+            want in (-1, got) for want, got in zip(self.shape, shape, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes and gives. `max_batch` is the most rows of one run; 0 says that it does not batch."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch: int = 0
+
+
+def element_count(shape: Sequence[int], name: str) -> int:
+    """The number of elements of `shape`; refuses negative sizes and counts beyond `MAX_ELEMENTS`."""
+    if any(size < 0 for size in shape):
+        raise InvalidInputError(f"input '{name}' has a negative size in its shape {list(shape)}; sizes are 0 or more")
+    count = math.prod(shape)
+    if count > MAX_ELEMENTS:
+        raise InvalidInputError(
+            f"shape {_short(shape)} of input '{name}' causes total element count to exceed maximum size of {MAX_ELEMENTS}"
+        )
+    return count
+
+
+def _short(shape: Sequence[int]) -> str:
+    text = str(list(shape))
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,1 @@
+"""A call's way through: gate -> queue -> batch -> engine -> meter."""
