@@ -163,6 +163,12 @@ class BadPackageError(InvalidInputError):
     code = "bad_package"
 
 
+class DamagedJournalError(AirserveError):
+    """The usage journal holds bytes that no crash explains; nothing of it is guessed."""
+
+    code = "damaged_journal"
+
+
 def _family(root: type[AirserveError]) -> list[type[AirserveError]]:
     return [root, *(kind for child in root.__subclasses__() for kind in _family(child))]
 

@@ -1,0 +1,1 @@
+"""Usage is money: the journal of each node, the ledger it is folded into, prices and the usage report."""

@@ -1,0 +1,75 @@
+"""What is recorded of a call: one usage event, made once, never changed."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from airserve.core.errors import InvalidInputError
+
+INT64_MAX = (1 << 63) - 1
+MAX_TEXT = 256
+"""The longest id, model name or other text of an event, in characters."""
+
+
+class Outcome(enum.Enum):
+    """How a call ended. Only `OK` costs."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    LATE = "late"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class UsageEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One call of one tenant, as it is written to the journal.
+
+    `id` is the id of the call: a retry carries the same one, and is charged once. `admitted_ns` is UTC, stamped
+    once at admission: it decides the day that is billed. `compute_ns` is the call's share of its batch.
+    `amount_nano` is in 1e-9 of `currency`, rated with the price `price_id` that was pinned at admission; 0 for any
+    outcome but `OK`. New fields go to the end and carry a default, so that old journals stay readable.
+    """
+
+    id: str
+    tenant_id: str
+    key_id: str
+    model: str
+    version: int
+    price_id: int
+    outcome: Outcome
+    rows: int
+    bytes_in: int
+    bytes_out: int
+    compute_ns: int
+    amount_nano: int
+    currency: str
+    admitted_ns: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(UsageEvent)
+
+
+def encode_event(event: UsageEvent) -> bytes:
+    """The event as msgpack; refuses what the ledger could not take later, when it is too late to refuse."""
+    texts = (event.id, event.tenant_id, event.key_id, event.model, event.currency)
+    if not event.id or not event.tenant_id or not all(len(text) <= MAX_TEXT and text.isprintable() for text in texts):
+        raise InvalidInputError(
+            f"the call's id, tenant, key, model and currency are printable texts of at most {MAX_TEXT} characters"
+        )
+    numbers = (
+        event.version, event.price_id, event.rows, event.bytes_in,
+        event.bytes_out, event.compute_ns, event.amount_nano, event.admitted_ns,
+    )  # fmt: skip
+    if min(numbers) < 0 or max(numbers) > INT64_MAX:
+        raise InvalidInputError(f"a usage event holds counts from 0 to {INT64_MAX}, not {numbers}")
+    if event.amount_nano and event.outcome is not Outcome.OK:
+        raise InvalidInputError(f"a call that ended '{event.outcome.value}' costs nothing, not {event.amount_nano}")
+    return _encoder.encode(event)
+
+
+def decode_event(payload: bytes) -> UsageEvent:
+    """The inverse of `encode_event`; raises `msgspec.MsgspecError` where the payload is no event."""
+    return _decoder.decode(payload)

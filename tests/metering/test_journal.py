@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airserve.core.errors import ConflictError, DamagedJournalError, InvalidInputError, OverloadedError
+from airserve.metering.event import UsageEvent, decode_event
+from airserve.metering.journal import Durability, Journal
+from airserve.metering.journal_format import HEADER_BYTES, SegmentName
+from airserve.metering.segments import read_batches, segments_of
+
+
+def ids_of(folder: Path) -> list[str]:
+    """The id of every event in every whole batch of the folder, in the order of node, epoch and segment."""
+    ids: list[str] = []
+    epoch, lsn = ("", 0), 1
+    for segment in segments_of(folder):
+        if epoch != (segment.node_id, segment.epoch):
+            epoch, lsn = (segment.node_id, segment.epoch), 1
+        offset = 0
+        while frames := read_batches(folder, segment, offset, lsn, last=True):
+            ids += [decode_event(frame.payload).id for frame in frames]
+            offset, lsn = frames[-1].end, frames[-1].lsn + 1
+    return ids
+
+
+def events(make_event: Any, *ids: str) -> list[UsageEvent]:
+    return [make_event(id=each) for each in ids]
+
+
+def test_what_was_appended_is_in_the_file_when_append_returns(tmp_path: Path, make_event: Any) -> None:
+    journal = Journal.open(tmp_path, "n")
+    journal.append(events(make_event, "a", "b"))
+    journal.append([])
+    journal.append(events(make_event, "c"))
+    assert ids_of(tmp_path) == ["a", "b", "c"]
+    journal.close()
+
+
+def test_each_start_is_a_new_epoch_above_the_files_and_above_what_the_ledger_has_seen(tmp_path: Path) -> None:
+    for after, epoch in ((0, 1), (0, 2), (7, 8), (0, 9)):
+        journal = Journal.open(tmp_path, "n", after_epoch=after)
+        assert journal.epoch == epoch
+        journal.close()
+    other = Journal.open(tmp_path, "another-node")
+    assert other.epoch == 1
+    other.close()
+
+
+def test_a_node_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, "n")
+    with pytest.raises(ConflictError, match="another process"):
+        Journal.open(tmp_path, "n")
+    Journal.open(tmp_path, "m").close()
+    journal.close()
+    Journal.open(tmp_path, "n").close()
+
+
+def test_a_closed_journal_refuses_and_closes_twice(tmp_path: Path, make_event: Any) -> None:
+    journal = Journal.open(tmp_path, "n")
+    journal.close()
+    journal.close()
+    with pytest.raises(OverloadedError, match="stopping"):
+        journal.append(events(make_event, "a"))
+
+
+@pytest.mark.parametrize("durability", list(Durability))
+def test_segments_rotate_by_size_and_are_read_in_order(tmp_path: Path, make_event: Any, durability: Durability) -> None:
+    journal = Journal.open(tmp_path, "n", segment_bytes=1000, durability=durability)
+    ids = [f"call-{number}" for number in range(60)]
+    for each in ids:
+        journal.append(events(make_event, each))
+    journal.sync()
+    assert len(segments_of(tmp_path)) > 3
+    assert ids_of(tmp_path) == ids
+    journal.close()
+
+
+@pytest.mark.parametrize("durability", list(Durability))
+def test_threads_append_at_the_same_time_and_nothing_is_lost_or_torn(
+    tmp_path: Path, make_event: Any, durability: Durability
+) -> None:
+    journal = Journal.open(tmp_path, "n", segment_bytes=20_000, durability=durability, group_ms=1)
+
+    def work(thread: int) -> None:
+        for number in range(40):
+            journal.append(events(make_event, f"{thread}-{number}-a", f"{thread}-{number}-b"))
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close()
+    found = ids_of(tmp_path)
+    assert sorted(found) == sorted(f"{t}-{n}-{s}" for t in range(4) for n in range(40) for s in "ab")
+    assert all(second == first[:-1] + "b" for first, second in zip(found[::2], found[1::2], strict=True))
+
+
+def test_a_bad_event_refuses_its_batch_and_writes_nothing(tmp_path: Path, make_event: Any) -> None:
+    journal = Journal.open(tmp_path, "n")
+    with pytest.raises(InvalidInputError):
+        journal.append([make_event(id="good"), make_event(id="bad\0")])
+    journal.append(events(make_event, "next"))
+    journal.close()
+    assert ids_of(tmp_path) == ["next"]
+
+
+def test_a_torn_tail_is_left_alone_at_the_next_start_and_the_new_epoch_goes_on(tmp_path: Path, make_event: Any) -> None:
+    journal = Journal.open(tmp_path, "n")
+    journal.append(events(make_event, "a"))
+    journal.append(events(make_event, "b"))
+    journal.close()
+    path = tmp_path / str(SegmentName("n", 1, 0))
+    os.truncate(path, path.stat().st_size - 3)
+    journal = Journal.open(tmp_path, "n")
+    journal.append(events(make_event, "c"))
+    journal.close()
+    assert ids_of(tmp_path) == ["a", "c"]
+
+
+def test_a_bad_frame_before_good_ones_stops_the_start_and_names_segment_and_offset(
+    tmp_path: Path, make_event: Any
+) -> None:
+    journal = Journal.open(tmp_path, "n")
+    journal.append(events(make_event, "a"))
+    end = (tmp_path / str(SegmentName("n", 1, 0))).stat().st_size
+    journal.append(events(make_event, "b"))
+    journal.append(events(make_event, "c"))
+    journal.close()
+    path = tmp_path / str(SegmentName("n", 1, 0))
+    data = bytearray(path.read_bytes())
+    data[end + HEADER_BYTES + 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedJournalError, match=rf"n-00000001-00000000\.wal .*offset {end}\b.*backup"):
+        Journal.open(tmp_path, "n")
+    path.unlink()
+    Journal.open(tmp_path, "n").close()
