@@ -11,26 +11,22 @@ Array = npt.NDArray[Any]
 Tensors = dict[str, Array]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Call:
-    """One inference request, decoded and admitted.
+    """One inference request, decoded and authenticated.
 
-    `inputs` are views of the request body where the wire format allows it. `deadline_ns` is on the clock of
-    `time.monotonic_ns`; `outputs` names the outputs that the client wants, None meaning all.
+    `inputs` are views of the request body where the wire format allows it; `rows` is their first axis where the
+    model batches, else 1. `deadline_ns` is on the clock of `time.monotonic_ns`. `bytes_in` is the body's size.
     """
 
     id: str
     model: str
-    version: str
     inputs: Tensors
     rows: int
     deadline_ns: int
-    outputs: tuple[str, ...] | None = None
     tenant_id: str = ""
     key_id: str = ""
-    price_id: int = 0
     bytes_in: int = 0
-    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

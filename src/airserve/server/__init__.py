@@ -1,0 +1,1 @@
+"""The composition root: settings -> app; start, drain, stop; TLS, health, metrics."""

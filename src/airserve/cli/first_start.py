@@ -1,0 +1,59 @@
+"""What the first `airserve up` makes: an operator, a demo tenant with a key, and a model that answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from airserve.cli.output import console
+
+CREDENTIALS_FILE = "credentials.json"
+DEMO_MODEL = "digits"
+DEMO_TENANT = "demo"
+DEMO_PRICE_PER_CALL_NANO = 100_000
+DEMO_PRICE_PER_COMPUTE_SECOND_NANO = 20_000_000
+
+# Sample 8 of the UCI handwritten digits (scikit-learn's load_digits): 8×8 pixels, 0 to 16, row by row; an 8.
+EXAMPLE_EIGHT = [
+    0, 0, 9, 14, 8, 1, 0, 0, 0, 0, 12, 14, 14, 12, 0, 0, 0, 0, 9, 10, 0, 15, 4, 0, 0, 0, 3, 16, 12, 14, 2, 0,
+    0, 0, 4, 16, 16, 2, 0, 0, 0, 3, 16, 8, 10, 13, 2, 0, 0, 1, 15, 1, 3, 16, 8, 0, 0, 0, 11, 16, 15, 11, 1, 0,
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The keys of the demo tenant and the operator, kept for this user alone (mode 0600)."""
+
+    key: str
+    operator_key: str
+
+    def save(self, state_dir: Path, *, url: str | None = None, ca: Path | None = None) -> None:
+        """Write them, and where the service answers, for the commands of this machine."""
+        path = state_dir / CREDENTIALS_FILE
+        temporary = path.with_suffix(".new")
+        temporary.unlink(missing_ok=True)
+        content = {**asdict(self), "url": url, "ca": str(ca) if ca else None}
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(content, file, indent=2)
+        temporary.replace(path)
+
+
+def prepare(state_dir: Path, *, demo: bool) -> Credentials:
+    """The state folder, ready to serve; made at first start, left as it is later."""
+    from airserve.models.catalog import Catalog
+    from airserve.storage.database import Database
+
+    database = Database.open(state_dir)
+    try:
+        credentials = _credentials(state_dir, database)
+        catalog = Catalog(database, state_dir / "store")
+        if demo and not catalog.list():
+            _publish_demo(catalog, database)
+    finally:
+        database.close()
+    return credentials

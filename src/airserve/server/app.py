@@ -1,0 +1,35 @@
+"""The ASGI application that the front loads by name; its settings come in the environment."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+from airserve.server.asgi import AsgiApp
+from airserve.server.logs import configure_logs
+from airserve.server.runtime import Runtime
+from airserve.server.settings import Settings
+
+SETTINGS_VARIABLE = "AIRSERVE_RUN_SETTINGS"
+_PR_SET_PDEATHSIG = 1
+
+
+def make_runtime() -> Runtime:
+    """The runtime for the settings that the supervisor handed over."""
+    settings = Settings.model_validate_json(os.environ[SETTINGS_VARIABLE])
+    configure_logs(settings.log_level)
+    _die_with_parent()
+    # The default of 5 ms is how long a worker with a finished batch may wait for a busy event loop.
+    sys.setswitchinterval(0.001)
+    return Runtime(settings)
+
+
+def _die_with_parent() -> None:
+    """A supervisor that is killed takes this process along, so that its port and journal are free (prctl(2))."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+app = AsgiApp(make_runtime)

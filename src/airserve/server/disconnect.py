@@ -1,0 +1,96 @@
+"""Noticing that a client has gone while its call waits or runs, so that the work it wanted is dropped.
+
+A watcher for every call would cost more than most calls take. So one sweep per event loop looks every 50 ms,
+and asks only the fronts of calls that have been waiting for that long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+_INTERVAL_S = 0.05
+
+
+class Disconnects:
+    """Cancels the task of a request whose client has gone."""
+
+    def __init__(self) -> None:
+        self._sweepers = threading.local()
+
+    @contextmanager
+    def watch(self, receive: Receive) -> Iterator[Watched]:
+        """Cancel the current task when `receive` tells of a disconnect while the block runs.
+
+        Asking starts once `body_read` is set: before that, `receive` belongs to who reads the body.
+        """
+        sweeper = self._sweeper()
+        watched = Watched(receive, asyncio.current_task())
+        sweeper.add(watched)
+        try:
+            yield watched
+        finally:
+            sweeper.remove(watched)
+
+    def _sweeper(self) -> _Sweeper:
+        sweeper: _Sweeper | None = getattr(self._sweepers, "sweeper", None)
+        if sweeper is None:
+            sweeper = self._sweepers.sweeper = _Sweeper(asyncio.get_running_loop())
+        return sweeper
+
+
+class Watched:
+    """One request under watch."""
+
+    __slots__ = ("asking", "body_read", "receive", "task")
+
+    def __init__(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
+        self.receive = receive
+        self.task = task
+        self.body_read = False
+        self.asking: asyncio.Task[None] | None = None
+
+
+class _Sweeper:
+    """Of one event loop. Who is in `_young` at one sweep is old at the next."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._young: set[Watched] = set()
+        self._old: set[Watched] = set()
+        self._running = False
+
+    def add(self, watched: Watched) -> None:
+        self._young.add(watched)
+        if not self._running:
+            self._running = True
+            self._loop.call_later(_INTERVAL_S, self._sweep)
+
+    def remove(self, watched: Watched) -> None:
+        self._young.discard(watched)
+        self._old.discard(watched)
+        if watched.asking is not None:
+            watched.asking.cancel()
+
+    def _sweep(self) -> None:
+        for watched in self._old:
+            if watched.body_read and watched.asking is None:
+                watched.asking = self._loop.create_task(_ask(watched))
+        self._old |= self._young
+        self._young = set()
+        self._running = bool(self._old)
+        if self._running:
+            self._loop.call_later(_INTERVAL_S, self._sweep)
+
+
+async def _ask(watched: Watched) -> None:
+    # Some fronts answer `receive` only when the client goes, others at once with an empty message.
+    while (await watched.receive())["type"] != "http.disconnect":
+        await asyncio.sleep(_INTERVAL_S)
+    if watched.task is not None:
+        watched.task.cancel()

@@ -1,0 +1,113 @@
+"""The Prometheus page: the `nv_inference_*` names that dashboards know, and ours.
+
+Counters live in the deployments; this only reads them when the page is fetched. Labels are model and version,
+never tenants: their number has no bound. Source of the names: Triton Inference Server, docs/user_guide/metrics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from airserve.serving.deployment import Deployment
+from airserve.serving.statistics import BATCH_BUCKETS, DURATION_BUCKETS_S
+from airserve.server.runtime import Runtime
+
+_LABELS = ["model", "version"]
+
+
+class RuntimeCollector(Collector):
+    """Reads the counters of every deployment of one runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def collect(self) -> Iterator[Metric]:
+        """All metric families, with one sample per loaded version."""
+        deployments = list(self._runtime.service.deployments.values())
+        yield from _counters(deployments)
+        yield _failures(deployments)
+        yield from _gauges(deployments)
+        yield from _histograms(deployments)
+        in_flight = GaugeMetricFamily("airserve_calls_in_flight", "Calls that came in and were not answered yet")
+        in_flight.add_metric([], self._runtime.in_flight)
+        yield in_flight
+
+
+def _counters(deployments: list[Deployment]) -> Iterator[Metric]:
+    families = {
+        "nv_inference_request_success": ("Number of successful inference requests", "successes", 1),
+        "nv_inference_count": ("Number of inferences performed (rows)", "inferences", 1),
+        "nv_inference_exec_count": ("Number of model executions performed", "executions", 1),
+        "nv_inference_request_duration_us": ("Cumulative request duration in microseconds", "duration_ns", 1000),
+        "nv_inference_queue_duration_us": ("Cumulative queuing duration in microseconds", "queue_ns", 1000),
+        "nv_inference_compute_infer_duration_us": ("Cumulative compute duration in microseconds", "compute_ns", 1000),
+    }
+    for name, (text, attribute, divisor) in families.items():
+        family = CounterMetricFamily(name, text, labels=_LABELS)
+        for each in deployments:
+            family.add_metric(_labels(each), getattr(each.statistics, attribute) // divisor)
+        yield family
+
+
+def _failures(deployments: list[Deployment]) -> Metric:
+    family = CounterMetricFamily(
+        "nv_inference_request_failure", "Number of failed inference requests", labels=[*_LABELS, "reason"]
+    )
+    for each in deployments:
+        for reason, count in sorted(each.statistics.failures.items()):
+            family.add_metric([*_labels(each), reason], count)
+    return family
+
+
+def _gauges(deployments: list[Deployment]) -> Iterator[Metric]:
+    pending = GaugeMetricFamily("nv_inference_pending_request_count", "Requests that wait", labels=_LABELS)
+    row = GaugeMetricFamily("airserve_service_seconds_per_row", "Slope of the service-time curve", labels=_LABELS)
+    batch = GaugeMetricFamily("airserve_service_seconds_per_batch", "Its intercept", labels=_LABELS)
+    for each in deployments:
+        pending.add_metric(_labels(each), len(each.scheduler.queue))
+        row.add_metric(_labels(each), each.scheduler.curve.per_row_ns / 1e9)
+        batch.add_metric(_labels(each), each.scheduler.curve.per_batch_ns / 1e9)
+    yield from (pending, row, batch)
+
+
+def _histograms(deployments: list[Deployment]) -> Iterator[Metric]:
+    duration = HistogramMetricFamily("airserve_call_duration_seconds", "From queue to reply", labels=_LABELS)
+    size = HistogramMetricFamily("airserve_batch_rows", "Rows of each model execution", labels=_LABELS)
+    for each in deployments:
+        seen = each.statistics
+        duration.add_metric(_labels(each), _cumulative(DURATION_BUCKETS_S, seen.duration_buckets), seen.duration_ns / 1e9)
+        size.add_metric(_labels(each), _cumulative(BATCH_BUCKETS, seen.batch_buckets), seen.rows)
+    yield from (duration, size)
+
+
+def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip([*map(str, bounds), "+Inf"], counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets
+
+
+def _labels(deployment: Deployment) -> list[str]:
+    return [deployment.spec.model, str(deployment.spec.version)]
+
+
+class MetricsPage:
+    """Renders the page of one runtime, with the process's own figures."""
+
+    content_type = CONTENT_TYPE_LATEST.encode()
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(RuntimeCollector(runtime))
+        ProcessCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        """The text format 1.0.0 of Prometheus."""
+        return generate_latest(self._registry)

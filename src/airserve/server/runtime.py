@@ -1,0 +1,98 @@
+"""The composition root: everything one serving process owns, built from settings, started and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import structlog
+
+from airserve.accounts import load_directory, load_or_create_pepper
+from airserve.metering.journal import Journal
+from airserve.metering.ledger import fold
+from airserve.metering.prices import PriceBook, load_prices
+from airserve.models.catalog import Catalog
+from airserve.serving.gate import Gate
+from airserve.serving.service import Service
+from airserve.server.keeper import Keeper
+from airserve.server.settings import Settings
+from airserve.storage.database import Database
+
+log = structlog.get_logger("airserve.server")
+
+NODE_ID = "node0"
+
+
+class Runtime:
+    """One process's database, journal, gate, models and keeper."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.draining = False
+        self.prices: PriceBook
+        self._in_flight = 0
+        self._lock = threading.Lock()
+        self._closed = False
+        self._database = Database.open(settings.state_dir)
+        self._pepper = load_or_create_pepper(settings.state_dir)
+        self._journal_folder = settings.state_dir / "journal"
+        # What a crash left in the journal is in the ledger before the first new call.
+        fold(self._database, self._journal_folder)
+        self._journal = Journal.open(self._journal_folder, NODE_ID, durability=settings.durability)
+        self._catalog = Catalog(self._database, settings.state_dir / "store")
+        self.gate = Gate(load_directory(self._database, self._pepper))
+        self.service = Service(self._journal, queue_capacity=settings.queue_capacity)
+        self._refresh()
+        self._keeper = Keeper(self._database.change_counter, self._refresh, self._fold)
+        self._keeper.start()
+
+    def _refresh(self) -> None:
+        self.gate.directory = load_directory(self._database, self._pepper)
+        self.prices = load_prices(self._database)
+        self.service.reconcile(self._catalog.deployments())
+
+    def _fold(self) -> None:
+        fold(self._database, self._journal_folder)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model that should be served is, and the service takes calls."""
+        return not self.draining and not self.service.failed
+
+    def begin(self) -> None:
+        """One inference call has come in."""
+        with self._lock:
+            self._in_flight += 1
+
+    def end(self) -> None:
+        """One inference call has been answered."""
+        with self._lock:
+            self._in_flight -= 1
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that came in and were not answered yet."""
+        return self._in_flight
+
+    async def drain(self) -> bool:
+        """Refuse new calls and wait for the accepted ones, at most `drain_seconds`; whether all finished."""
+        self.draining = True
+        end = time.monotonic() + self.settings.drain_seconds
+        while self._in_flight and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        log.info("drained", unfinished=self._in_flight)
+        return not self._in_flight
+
+    def close(self) -> None:
+        """Stop everything, once; usage is folded before the database closes."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self.draining = True
+        self._keeper.stop()
+        self.service.close()
+        self._journal.close()
+        self._fold()
+        self._database.close()

@@ -1,0 +1,59 @@
+"""All that an operator can set: `settings.toml` in the state folder < environment `AIRSERVE_*` < flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from airserve.core.errors import InvalidInputError
+
+SETTINGS_FILE = "settings.toml"
+
+
+class Settings(BaseSettings):
+    """One immutable object; each part of the server is given only what it needs of it."""
+
+    model_config = SettingsConfigDict(env_prefix="AIRSERVE_", frozen=True, extra="ignore")
+
+    state_dir: Path = Field(description="Database, models, journal and keys.")
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network.")
+    port: int = Field(8443, ge=0, le=65535, description="The one port, TCP and UDP; 0 for any that is free.")
+    tls_cert: Path | None = Field(None, description="Certificate chain, PEM; a development CA is made without it.")
+    tls_key: Path | None = Field(None, description="Private key of the certificate, PEM.")
+    server_name: str = Field("airserve", description="The name that /v2 answers.")
+    max_body_bytes: int = Field(64 << 20, gt=0, description="Largest request body, also after decompression.")
+    queue_capacity: int = Field(1024, gt=0, description="Most calls that wait for one model.")
+    default_deadline_ms: int = Field(30_000, gt=0, description="For calls that bring no deadline of their own.")
+    drain_seconds: float = Field(30.0, ge=0, description="How long a stop waits for accepted calls.")
+    durability: Literal["os", "group", "power"] = Field("group", description="What a power cut may lose of usage.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags first, then the environment, then the file of the state folder."""
+        state_dir = init_settings().get("state_dir")
+        file = TomlConfigSettingsSource(settings_cls, Path(state_dir) / SETTINGS_FILE) if state_dir else None
+        return (init_settings, env_settings, file) if file else (init_settings, env_settings)
+
+
+def load_settings(state_dir: Path, **flags: Any) -> Settings:
+    """The settings in force; flags that are None were not given. Raises `InvalidInputError` naming each bad one."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        settings = Settings(state_dir=state_dir.expanduser().resolve(), **given)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidInputError(f"settings: {problems}") from None
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise InvalidInputError("settings: tls_cert and tls_key belong together; give both or neither")
+    return settings

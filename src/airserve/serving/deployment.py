@@ -1,0 +1,175 @@
+"""One loaded version of a model: its queue, its worker threads, and the way back to the event loops.
+
+The front may run several event loops in threads of their own, so everything here is guarded by one lock, held
+for microseconds. A worker takes its next batch itself the moment it is free; the loops only push and wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+
+from airserve.core.call import Call, Reply
+from airserve.core.errors import AirserveError, CancelledError, DeadlineExceededError, OverloadedError
+from airserve.metering.event import Outcome, UsageEvent
+from airserve.metering.journal import Journal
+from airserve.metering.prices import Price
+from airserve.models.catalog import DeploymentSpec
+from airserve.serving.meter import usage_event
+from airserve.serving.queue import Batch
+from airserve.serving.run import Ran, run_batch
+from airserve.serving.scheduler import Scheduler
+from airserve.serving.statistics import Statistics
+from airserve.serving.ticket import Ticket, group_of
+from airserve.serving.warmup import Warm
+
+_GRACE_S = 1.0
+"""A closing deployment still serves calls that found it just before the switch."""
+
+
+class Deployment:
+    """Serves one version. `infer` is called on event loops, the rest on threads."""
+
+    def __init__(self, spec: DeploymentSpec, warm: Warm, journal: Journal, *, queue_capacity: int) -> None:
+        self.spec = spec
+        self.warm = warm
+        self.signature = spec.manifest.signature
+        self.statistics = Statistics()
+        self.scheduler: Scheduler[Ticket] = Scheduler(
+            capacity=queue_capacity, max_rows=warm.max_rows, workers=warm.workers, curve=warm.curve
+        )
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._idle_workers = 0
+        self._close_at_ns: int | None = None
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{spec.model}-{spec.version}-{number}", daemon=True)
+            for number in range(warm.workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def infer(self, call: Call, price: Price) -> Reply:
+        """The reply to `call`; raises the refusal, or the failure, that it met."""
+        now_ns = time.monotonic_ns()
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(
+            call=call,
+            price=price,
+            admitted_ns=time.time_ns(),
+            enqueued_ns=now_ns,
+            loop=loop,
+            future=loop.create_future(),
+            group=group_of(call.inputs),
+        )
+        try:
+            with self._lock:
+                self._refuse_if_closed(now_ns)
+                self.scheduler.offer(ticket, now_ns)
+                if self._idle_workers:
+                    self._changed.notify()
+        except AirserveError as error:
+            self._end([ticket], [error], now_ns)
+            self._record([usage_event(ticket, self.spec.version, Outcome.REFUSED)])
+            raise
+        return await ticket.future
+
+    def close(self) -> None:
+        """Let every accepted call finish, then end the threads. Blocks until then."""
+        with self._lock:
+            self._close_at_ns = time.monotonic_ns() + int(_GRACE_S * 1e9)
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _refuse_if_closed(self, now_ns: int) -> None:
+        if self._close_at_ns is not None and now_ns >= self._close_at_ns:
+            raise OverloadedError(
+                f"Request for unknown model: '{self.spec.model}' version {self.spec.version} is not at ready state",
+                retry_after=1.0,
+            )
+
+    def _work(self) -> None:
+        spec = self.spec
+        while (taken := self._next_batch()) is not None:
+            batch, started_ns = taken
+            self._drop(batch)
+            if not batch.calls:
+                continue
+            ran = run_batch(self.warm.model, spec.model, spec.version, batch, started_ns, self._journal)
+            self._finish(batch, ran, started_ns)
+
+    def _next_batch(self) -> tuple[Batch[Ticket], int] | None:
+        """Wait for the next batch and when it should start; None when the deployment has closed."""
+        scheduler = self.scheduler
+        with self._lock:
+            while True:
+                now_ns = time.monotonic_ns()
+                wait_s: float | None = None
+                if len(scheduler.queue):
+                    start_ns = scheduler.wait_until_ns(now_ns)
+                    if start_ns <= now_ns:
+                        return scheduler.start(now_ns), now_ns
+                    wait_s = (start_ns - now_ns) / 1e9
+                elif self._close_at_ns is not None:
+                    if now_ns >= self._close_at_ns:
+                        return None
+                    wait_s = (self._close_at_ns - now_ns) / 1e9
+                self._idle_workers += 1
+                self._changed.wait(wait_s)
+                self._idle_workers -= 1
+
+    def _finish(self, batch: Batch[Ticket], ran: Ran, started_ns: int) -> None:
+        now_ns = time.monotonic_ns()
+        with self._lock:
+            self.scheduler.finished(batch, now_ns, None if ran.compute_ns is None else now_ns - started_ns)
+            self.statistics.batch(batch.rows, ran.compute_ns)
+        self._end(batch.calls, ran.results, now_ns)
+        _deliver(batch.calls, ran.results)
+
+    def _drop(self, batch: Batch[Ticket]) -> None:
+        """Answer and record what came out of the queue too late, or for nobody."""
+        if not batch.late and not batch.gone:
+            return
+        late = DeadlineExceededError("Request timeout expired: the call waited too long and is not charged")
+        gone = CancelledError("the client has gone")
+        tickets = [*batch.late, *batch.gone]
+        results: list[Reply | AirserveError] = [late] * len(batch.late) + [gone] * len(batch.gone)
+        self._record([usage_event(ticket, self.spec.version, Outcome.LATE) for ticket in batch.late])
+        self._record([usage_event(ticket, self.spec.version, Outcome.CANCELLED) for ticket in batch.gone])
+        self._end(tickets, results, time.monotonic_ns())
+        _deliver(tickets, results)
+
+    def _end(self, tickets: Sequence[Ticket], results: Sequence[Reply | AirserveError], now_ns: int) -> None:
+        with self._lock:
+            for ticket, result in zip(tickets, results, strict=True):
+                self.statistics.call(ticket.rows, now_ns - ticket.enqueued_ns, result)
+
+    def _record(self, events: list[UsageEvent]) -> None:
+        # These cost nothing, so a journal that cannot be written must not turn a refusal into a failure.
+        try:
+            self._journal.append(events)
+        except OverloadedError:
+            self.statistics.unrecorded += len(events)
+
+
+def _deliver(tickets: Sequence[Ticket], results: Sequence[Reply | AirserveError]) -> None:
+    """Wake each waiting loop once, with all that is for it."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Reply], Reply | AirserveError]]] = {}
+    for ticket, result in zip(tickets, results, strict=True):
+        by_loop.setdefault(ticket.loop, []).append((ticket.future, result))
+    for loop, answers in by_loop.items():
+        loop.call_soon_threadsafe(_resolve, answers)
+
+
+def _resolve(answers: list[tuple[asyncio.Future[Reply], Reply | AirserveError]]) -> None:
+    for future, result in answers:
+        if future.done():
+            continue
+        if isinstance(result, Reply):
+            future.set_result(result)
+        else:
+            future.set_exception(result)

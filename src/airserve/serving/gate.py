@@ -1,0 +1,31 @@
+"""Who may pass: key -> tenant -> model. Everything is denied that is not allowed here."""
+
+from __future__ import annotations
+
+import time
+
+from airserve.accounts import Directory, Principal
+from airserve.core.errors import ForbiddenError
+
+
+class Gate:
+    """Authenticates against the current directory, an immutable snapshot that is replaced when keys change."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+
+    def tenant(self, key: str, model: str | None = None) -> Principal:
+        """The tenant's principal behind `key`; refuses operator keys and models outside the key's scope."""
+        principal = self.directory.authenticate(key, time.time_ns())
+        if principal.tenant_id is None:
+            raise ForbiddenError("an operator key opens no inference route; use a tenant's key")
+        if model is not None and principal.models is not None and model.partition("@")[0] not in principal.models:
+            raise ForbiddenError(f"this key does not open the model '{model}'; ask its owner for a key that does")
+        return principal
+
+    def operator(self, key: str) -> Principal:
+        """The operator behind `key`; a tenant's key is refused."""
+        principal = self.directory.authenticate(key, time.time_ns())
+        if principal.tenant_id is not None:
+            raise ForbiddenError("this route is the operator's; a tenant's key does not open it")
+        return principal

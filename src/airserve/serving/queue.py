@@ -1,0 +1,150 @@
+"""Which calls wait, and in what order they leave: earliest deadline first, fair between tenants.
+
+A sans-IO policy: time comes in as an argument. Tenants share by start-time fair queueing (Goyal, Vin and Cheng,
+SIGCOMM 1996): the tenant that was served the fewest rows goes first, and one that was away does not come back
+with credit. Within a tenant, and between tenants that are level, the earliest deadline goes first (Liu and
+Layland, JACM 1973).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+
+class Waiting(Protocol):
+    """What the queue asks of a call: `group` tells which calls may share a batch."""
+
+    @property
+    def tenant_id(self) -> str: ...  # noqa: D102
+    @property
+    def rows(self) -> int: ...  # noqa: D102
+    @property
+    def deadline_ns(self) -> int: ...  # noqa: D102
+    @property
+    def group(self) -> object: ...  # noqa: D102
+    @property
+    def cancelled(self) -> bool: ...  # noqa: D102
+
+
+T = TypeVar("T", bound=Waiting)
+
+_NEVER_NS = 1 << 62
+_LOOK_AHEAD = 256
+_REMEMBERED_TENANTS = 4096
+
+
+@dataclass(slots=True)
+class Batch(Generic[T]):
+    """What one look into the queue gave: the calls to run together, those too late, those whose client has gone."""
+
+    calls: list[T] = field(default_factory=list)
+    late: list[T] = field(default_factory=list)
+    gone: list[T] = field(default_factory=list)
+    rows: int = 0
+    earliest_ns: int = _NEVER_NS
+
+
+class DeadlineQueue(Generic[T]):
+    """The waiting calls of one deployment; `capacity` bounds their number."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.rows = 0
+        self._size = 0
+        self._sequence = 0
+        self._virtual = 0.0
+        self._waiting: dict[str, list[tuple[int, int, T]]] = {}
+        # One turn for each tenant that waits: (rows served so far, earliest deadline, sequence, tenant).
+        self._turns: list[tuple[float, int, int, str]] = []
+        self._served: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def full(self) -> bool:
+        """Whether one more call would pass the capacity."""
+        return self._size >= self.capacity
+
+    def push(self, call: T) -> None:
+        """Add a call; the caller has looked at `full`."""
+        self._sequence += 1
+        heap = self._waiting.get(call.tenant_id)
+        if heap is None:
+            heap = self._waiting[call.tenant_id] = []
+            start = max(self._virtual, self._served.get(call.tenant_id, 0.0))
+            heapq.heappush(self._turns, (start, call.deadline_ns, self._sequence, call.tenant_id))
+        heapq.heappush(heap, (call.deadline_ns, self._sequence, call))
+        self._size += 1
+        self.rows += call.rows
+
+    def take(self, now_ns: int, max_rows: int, predict: Callable[[int], int]) -> Batch[T]:
+        """Remove and return the next batch.
+
+        It holds at most `max_rows` rows (or one larger call alone), all of one group, and as many calls as the
+        earliest deadline among them allows: now + predict(rows) ≤ that deadline. A call that could not be in
+        time even alone is late.
+        """
+        batch: Batch[T] = Batch()
+        put_back: list[T] = []
+        while self._turns and len(put_back) < _LOOK_AHEAD:
+            start, call = self._pop()
+            rows = batch.rows + call.rows
+            admitted = full = False
+            if call.cancelled:
+                batch.gone.append(call)
+            elif now_ns + predict(call.rows) > call.deadline_ns:
+                batch.late.append(call)
+            elif not batch.calls:
+                admitted = True
+            elif call.group != batch.calls[0].group:
+                put_back.append(call)
+            elif rows > max_rows or now_ns + predict(rows) > min(batch.earliest_ns, call.deadline_ns):
+                put_back.append(call)
+                full = True
+            else:
+                admitted = True
+            if admitted:
+                batch.calls.append(call)
+                batch.rows = rows
+                batch.earliest_ns = min(batch.earliest_ns, call.deadline_ns)
+            self._next_turn(call.tenant_id, start + call.rows if admitted else start)
+            if full or batch.rows >= max_rows:
+                break
+        for call in put_back:
+            self.push(call)
+        return batch
+
+    def drain(self) -> list[T]:
+        """Remove and return every call."""
+        calls = [call for heap in self._waiting.values() for _, _, call in heap]
+        self._waiting.clear()
+        self._turns.clear()
+        self._size = self.rows = 0
+        return calls
+
+    def earliest_deadline_ns(self) -> int:
+        """The earliest deadline of all calls; far in the future when none waits."""
+        return min((heap[0][0] for heap in self._waiting.values()), default=_NEVER_NS)
+
+    def _pop(self) -> tuple[float, T]:
+        start, _, _, tenant_id = heapq.heappop(self._turns)
+        self._virtual = max(self._virtual, start)
+        _, _, call = heapq.heappop(self._waiting[tenant_id])
+        self._size -= 1
+        self.rows -= call.rows
+        return start, call
+
+    def _next_turn(self, tenant_id: str, served: float) -> None:
+        heap = self._waiting[tenant_id]
+        if heap:
+            heapq.heappush(self._turns, (served, heap[0][0], heap[0][1], tenant_id))
+            return
+        del self._waiting[tenant_id]
+        self._served[tenant_id] = served
+        if len(self._served) > _REMEMBERED_TENANTS:
+            # Who is not ahead of the virtual time has nothing left to be remembered for.
+            self._served = {who: rows for who, rows in self._served.items() if rows > self._virtual}
