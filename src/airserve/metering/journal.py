@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from airserve.core.errors import AirserveError, ConflictError, OverloadedError
 from airserve.metering.event import UsageEvent, encode_event
@@ -85,7 +86,7 @@ class Journal:
         node_id: str,
         *,
         after_epoch: int = 0,
-        durability: Durability = Durability.GROUP,
+        durability: Durability | Literal["os", "group", "power"] = Durability.GROUP,
         segment_bytes: int = SEGMENT_BYTES,
         group_ms: float = GROUP_MS,
     ) -> Journal:
@@ -103,7 +104,7 @@ class Journal:
             if mine:
                 check_tail(folder, mine[-1])
             epoch = max(after_epoch, mine[-1].epoch if mine else 0) + 1
-            journal = cls(folder, node_id, epoch, lock, durability, segment_bytes, group_ms)
+            journal = cls(folder, node_id, epoch, lock, Durability(durability), segment_bytes, group_ms)
             with journal._write_lock:
                 journal._open_segment()
         except BaseException:

@@ -9,7 +9,7 @@ from pathlib import Path
 from airserve.core.errors import DamagedJournalError
 from airserve.metering.journal_format import HEADER_BYTES, Frame, Rest, Scan, SegmentName, frame_number, scan
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 19
 
 
 def segments_of(folder: Path) -> list[SegmentName]:
