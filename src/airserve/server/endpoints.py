@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 
 import structlog
 
-from airserve import __version__
 from airserve.accounts import Principal
-from airserve.core.call import Call, Reply
-from airserve.core.errors import AirserveError, ForbiddenError, NotFoundError, OverloadedError
+from airserve.core.call import Call
+from airserve.core.errors import AirserveError, NotFoundError, OverloadedError
 from airserve.protocols import headers as wire
 from airserve.protocols import open_inference as oip
 from airserve.protocols.open_inference import Encoded, Operation, Route
@@ -25,6 +26,9 @@ from airserve.serving.deployment import Deployment
 log = structlog.get_logger("airserve.server")
 
 DRAIN_TOKEN_VARIABLE = "AIRSERVE_RUN_DRAIN_TOKEN"  # noqa: S105  # the name of a variable, not a secret
+_JSON = (b"content-type", b"application/json")
+
+Handler = Callable[[Request, Route], Awaitable[Encoded]]
 
 
 class Endpoints:
@@ -32,9 +36,10 @@ class Endpoints:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._settings = runtime.settings
         self._metrics = MetricsPage(runtime)
         self._drain_token = os.environ.get(DRAIN_TOKEN_VARIABLE, "")
-        self._open_inference: dict[Operation, Callable[[Request, Route], Awaitable[Encoded]]] = {
+        self._handlers: dict[Operation, Handler] = {
             Operation.INFER: self._infer,
             Operation.SERVER_LIVE: self._server_live,
             Operation.SERVER_READY: self._server_ready,
@@ -42,7 +47,126 @@ class Endpoints:
             Operation.MODEL_METADATA: self._model_metadata,
             Operation.MODEL_READY: self._model_ready,
         }
-        self._own: dict[tuple[str, str], Callable[[Request], Awaitable[Encoded]]] = {
-            ("GET", "/metrics"): self._metrics_page,
-            ("POST", "/control/drain"): self._drain,
-        }
+
+    async def handle(self, request: Request) -> Encoded:
+        """The response to `request`, always one; an unexpected failure is logged and answered with its id."""
+        try:
+            if request.path == "/metrics":
+                return self._metrics_page(request)
+            if request.path == "/control/drain":
+                return await self._drain(request)
+            route = oip.match(request.method, request.path)
+            return await self._handlers[route.operation](request, route)
+        except AirserveError as error:
+            return oip.render_error(error)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            incident = uuid.uuid4().hex
+            log.exception("unexpected failure", incident=incident, method=request.method, path=request.path[:200])
+            return oip.render_error(AirserveError(f"an unexpected failure; report it with the id {incident}"))
+
+    async def _infer(self, request: Request, route: Route) -> Encoded:
+        runtime = self._runtime
+        headers = request.headers
+        model = route.model or ""
+        principal = runtime.gate.tenant(wire.bearer_key(headers), model)
+        if runtime.draining:
+            raise OverloadedError("Server not ready: it is about to stop; call again", retry_after=1.0)
+        runtime.begin()
+        try:
+            request_id = wire.request_id(headers, _new_id)
+            body = await request.read(self._settings.max_body_bytes)
+            deployment = runtime.service.resolve(model, route.version)
+            decoded = oip.decode_infer(
+                deployment.spec.model, deployment.signature, headers, body, max_bytes=self._settings.max_body_bytes
+            )
+            timeout_ns = wire.timeout_ns(headers, decoded.timeout_us, self._deadline_ms(deployment))
+            call = Call(
+                id=_event_id(principal, wire.call_id(headers), request_id, body),
+                model=deployment.spec.model,
+                inputs=decoded.inputs,
+                rows=decoded.rows,
+                deadline_ns=request.started_ns + timeout_ns,
+                tenant_id=principal.tenant_id or "",
+                key_id=principal.key_id,
+                bytes_in=len(body),
+            )
+            reply = await deployment.infer(call, runtime.prices.of(call.model))
+            total_ns = time.monotonic_ns() - request.started_ns
+            return oip.encode_infer(decoded, reply, wire.reply_headers(request_id, reply.timings, total_ns))
+        finally:
+            runtime.end()
+
+    def _deadline_ms(self, deployment: Deployment) -> int:
+        return deployment.spec.manifest.default_deadline_ms or self._settings.default_deadline_ms
+
+    async def _server_live(self, request: Request, route: Route) -> Encoded:
+        return oip.server_live()
+
+    async def _server_ready(self, request: Request, route: Route) -> Encoded:
+        if not self._runtime.ready:
+            raise OverloadedError(self._why_not_ready(), retry_after=1.0)
+        return oip.server_ready()
+
+    def _why_not_ready(self) -> str:
+        if self._runtime.draining:
+            return "Server exiting"
+        broken = ", ".join(f"{model} version {version}" for model, version in sorted(self._runtime.service.failed))
+        return f"Server not ready: {broken} failed to load"
+
+    async def _server_metadata(self, request: Request, route: Route) -> Encoded:
+        self._any_key(request)
+        from airserve import __version__
+
+        return oip.server_metadata(self._settings.server_name, __version__)
+
+    async def _model_metadata(self, request: Request, route: Route) -> Encoded:
+        deployment = self._visible(request, route)
+        name = deployment.spec.model
+        versions = [str(version) for version in self._runtime.service.versions(name)]
+        return oip.model_metadata(name, versions, deployment.signature, deployment.spec.manifest.engine)
+
+    async def _model_ready(self, request: Request, route: Route) -> Encoded:
+        deployment = self._visible(request, route)
+        if self._runtime.draining:
+            raise OverloadedError("Server exiting", retry_after=1.0)
+        return oip.model_ready(deployment.spec.model)
+
+    def _visible(self, request: Request, route: Route) -> Deployment:
+        self._any_key(request, route.model)
+        return self._runtime.service.resolve(route.model or "", route.version)
+
+    def _any_key(self, request: Request, model: str | None = None) -> None:
+        """Let operators, and tenants whose key opens `model`, read what is served."""
+        self._runtime.gate.reader(wire.bearer_key(request.headers), model)
+
+    def _metrics_page(self, request: Request) -> Encoded:
+        self._runtime.gate.operator(wire.bearer_key(request.headers))
+        headers = [(b"content-type", self._metrics.content_type)]
+        return Encoded(200, headers, [self._metrics.render()])
+
+    async def _drain(self, request: Request) -> Encoded:
+        """Only the supervisor knows the token, made anew for each run; everybody else sees no such route."""
+        token = wire.bearer_key(request.headers)
+        if not self._drain_token or not hmac.compare_digest(token.encode(), self._drain_token.encode()):
+            raise NotFoundError("Not Found")
+        finished = await self._runtime.drain()
+        return Encoded(200, [_JSON], [b'{"drained":true}' if finished else b'{"drained":false}'])
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _event_id(principal: Principal, call_id: str | None, request_id: str, body: bytes) -> str:
+    """The id under which the call is metered.
+
+    A client that retries sends the same call id and body, and is charged once. The body is part of the id, so
+    that another call under an old id is another call. Without a call id every request is its own.
+    """
+    if call_id is None:
+        return uuid.uuid4().hex
+    digest = blake2b(f"{principal.tenant_id}:{call_id}:".encode(), digest_size=16)
+    digest.update(body)
+    return digest.hexdigest()
