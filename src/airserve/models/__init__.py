@@ -1,0 +1,1 @@
+"""The model package: manifest, import, store, catalog (versions, aliases)."""

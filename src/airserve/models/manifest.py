@@ -1,0 +1,121 @@
+"""`airserve.toml`: what a package says of its model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import tomli_w
+
+from airserve.core.errors import BadPackageError
+from airserve.core.tensor import NUMPY_OF, Signature, TensorSpec
+from airserve.models.names import check_name
+
+FILE_NAME = "airserve.toml"
+DEFAULT_MAX_BATCH = 64
+_MAX_AXES = 16
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One set of weights in the package, with what was measured of it; `accuracy` is in the unit of `metric`."""
+
+    name: str
+    file: str
+    size_bytes: int
+    accuracy: float | None = None
+    metric: str | None = None
+
+
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input or output as the manifest writes it; -1 in `shape` is a free axis, the first being the batch."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The manifest. `max_batch` is the most rows of one run, 0 for a model that does not batch."""
+
+    name: str
+    engine: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    variants: tuple[Variant, ...]
+    max_batch: int = 0
+    default_deadline_ms: int | None = None
+    labels: tuple[str, ...] = ()
+    description: str = ""
+    licence: str = ""
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives, for those who serve it."""
+        return Signature(
+            tuple(TensorSpec(each.name, each.datatype, each.shape) for each in self.inputs),
+            tuple(TensorSpec(each.name, each.datatype, each.shape) for each in self.outputs),
+            self.max_batch,
+        )
+
+
+def tensor(spec: TensorSpec) -> Tensor:
+    """A specification in the manifest's form."""
+    return Tensor(spec.name, spec.datatype, spec.shape)
+
+
+def parse_manifest(text: bytes) -> Manifest:
+    """The manifest in the TOML document `text`. Raises `BadPackageError` naming the field that is wrong."""
+    try:
+        manifest = msgspec.toml.decode(text, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadPackageError(f"{FILE_NAME}: {error}") from None
+    return check_manifest(manifest)
+
+
+def check_manifest(manifest: Manifest) -> Manifest:
+    """`manifest` itself, if it makes sense; raises `BadPackageError` otherwise."""
+    check_name(manifest.name)
+    problems = list(_problems(manifest))
+    if problems:
+        raise BadPackageError(f"{FILE_NAME}: {'; '.join(problems)}")
+    return manifest
+
+
+def render_manifest(manifest: Manifest) -> bytes:
+    """The TOML document of `manifest`; `parse_manifest` gives it back."""
+    document: dict[str, Any] = msgspec.to_builtins(manifest)
+    return tomli_w.dumps(document).encode()
+
+
+def _problems(manifest: Manifest) -> list[str]:
+    problems = []
+    if not manifest.inputs or not manifest.outputs:
+        problems.append("a model has at least one input and one output")
+    if not manifest.variants:
+        problems.append("a package has at least one variant with its weights")
+    for kind, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
+        names = [each.name for each in tensors]
+        if len(set(names)) != len(names):
+            problems.append(f"two {kind}s have the same name")
+        problems += [problem for each in tensors for problem in _tensor_problems(kind, each)]
+    if manifest.max_batch < 0:
+        problems.append("max_batch is 0 or more")
+    if manifest.max_batch > 0 and any(not each.shape or each.shape[0] != -1 for each in manifest.inputs):
+        problems.append("max_batch needs a free first axis (-1) in every input")
+    if manifest.default_deadline_ms is not None and manifest.default_deadline_ms <= 0:
+        problems.append("default_deadline_ms is more than 0")
+    for variant in manifest.variants:
+        if variant.size_bytes < 0 or not variant.file:
+            problems.append(f"variant '{variant.name}' needs a file and its size")
+    return problems
+
+
+def _tensor_problems(kind: str, each: Tensor) -> list[str]:
+    problems = []
+    if not each.name:
+        problems.append(f"an {kind} has no name")
+    if each.datatype not in NUMPY_OF:
+        problems.append(f"{kind} '{each.name}' has datatype '{each.datatype}'; use one of {', '.join(NUMPY_OF)}")
+    if any(size < -1 for size in each.shape) or len(each.shape) > _MAX_AXES:
+        problems.append(f"{kind} '{each.name}' has shape {list(each.shape)}; sizes are -1 (free) or more")
+    return problems
