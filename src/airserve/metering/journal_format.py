@@ -18,6 +18,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from airserve.core.errors import InvalidInputError
 
@@ -31,9 +32,8 @@ _SEGMENT_NAME = re.compile(r"(?P<node>.+)-(?P<epoch>\d{8,})-(?P<seq>\d{8,})\.wal
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One payload with its number; `end` is the offset behind it in the scanned bytes."""
+class Frame(NamedTuple):
+    """One payload with its number; `end` is the offset behind it in the segment."""
 
     lsn: int
     payload: bytes
@@ -52,7 +52,10 @@ class Rest(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The frames of the whole batches, the offset behind them, and what comes there; `bad` is where reading stopped."""
+    """The frames of the whole batches, the offset behind them, and what comes there; `bad` is where reading stopped.
+
+    All offsets are in the segment.
+    """
 
     frames: Sequence[Frame]
     end: int
@@ -74,22 +77,21 @@ def encode_batch(first_lsn: int, payloads: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def scan(data: bytes, next_lsn: int) -> Scan:
-    """Read batches from the start of `data`, whose first frame must be number `next_lsn`."""
+def scan(data: bytes, next_lsn: int, base: int = 0) -> Scan:
+    """Read batches from `data`, which begins at offset `base` of a segment with the frame of number `next_lsn`."""
     frames: list[Frame] = []
     whole = end = offset = 0
-    while (found := _frame_at(data, offset)) is not None and found[0].lsn == next_lsn:
-        frame, kind = found
-        frames.append(frame)
-        offset = frame.end
+    while (found := _frame_at(data, offset)) is not None and found.lsn == next_lsn:
+        start, offset = offset + HEADER_BYTES, found.end
+        frames.append(Frame(next_lsn, data[start:offset], base + offset))
         next_lsn += 1
-        if kind == LAST:
+        if found.kind == LAST:
             whole, end = len(frames), offset
     del frames[whole:]
     if end == len(data):
-        return Scan(frames, end, Rest.NOTHING, offset)
+        return Scan(frames, base + end, Rest.NOTHING, base + offset)
     rest = Rest.DAMAGED if _later_frame(data, offset, next_lsn) else Rest.PARTIAL
-    return Scan(frames, end, rest, offset)
+    return Scan(frames, base + end, rest, base + offset)
 
 
 def frame_number(header: bytes) -> int | None:
@@ -97,8 +99,14 @@ def frame_number(header: bytes) -> int | None:
     return _BODY.unpack_from(header, _HEAD.size)[0] if len(header) >= HEADER_BYTES else None
 
 
-def _frame_at(data: bytes, offset: int) -> tuple[Frame, int] | None:
-    """The frame that begins at `offset` and its type, if there is a whole and sound one."""
+class _Found(NamedTuple):
+    lsn: int
+    kind: int
+    end: int
+
+
+def _frame_at(data: bytes, offset: int) -> _Found | None:
+    """The whole and sound frame that begins at `offset` of `data`, if there is one."""
     start = offset + HEADER_BYTES
     if start > len(data):
         return None
@@ -111,7 +119,7 @@ def _frame_at(data: bytes, offset: int) -> tuple[Frame, int] | None:
     lsn, kind = _BODY.unpack_from(data, offset + _HEAD.size)
     if kind not in (MORE, LAST):
         return None
-    return Frame(lsn, data[start:end], end), kind
+    return _Found(lsn, kind, end)
 
 
 def _later_frame(data: bytes, offset: int, lsn: int) -> bool:
@@ -126,7 +134,7 @@ def _later_frame(data: bytes, offset: int, lsn: int) -> bool:
             at = data.find(needle, offset + _HEAD.size + 3)
             while at >= 0:
                 found = _frame_at(data, at - 3 - _HEAD.size)
-                if found is not None and found[0].lsn >= lsn:
+                if found is not None and found.lsn >= lsn:
                     return True
                 at = data.find(needle, at + 1)
     return False

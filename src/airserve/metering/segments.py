@@ -35,10 +35,8 @@ def read_batches(
             # The writer may have cut back a failed batch and written the next one between two reads of ours.
             found = _scan_at(folder, segment, offset, next_lsn, None)
         if not found.frames and (found.rest is Rest.DAMAGED or (found.rest is Rest.PARTIAL and not last)):
-            raise _damaged(folder, segment, offset + found.bad)
-    if offset == 0:
-        return found.frames
-    return [Frame(frame.lsn, frame.payload, offset + frame.end) for frame in found.frames]
+            raise _damaged(folder, segment, found.bad)
+    return found.frames
 
 
 def check_tail(folder: Path, segment: SegmentName) -> None:
@@ -50,7 +48,7 @@ def check_tail(folder: Path, segment: SegmentName) -> None:
 
 
 def _scan_at(folder: Path, segment: SegmentName, offset: int, next_lsn: int, size: int | None) -> Scan:
-    return scan(_read(folder, segment, offset, size), next_lsn)
+    return scan(_read(folder, segment, offset, size), next_lsn, offset)
 
 
 def _read(folder: Path, segment: SegmentName, offset: int, size: int | None) -> bytes:

@@ -50,6 +50,11 @@ class UsageRow:
         return self.ok + self.refused + self.late + self.cancelled + self.failed
 
     @property
+    def compute_seconds(self) -> str:
+        """The exact compute time as a decimal text."""
+        return amount_text(self.compute_ns)
+
+    @property
     def amount(self) -> str:
         """The exact amount as a decimal text."""
         return amount_text(self.amount_nano)
