@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -140,3 +141,46 @@ def test_a_bad_frame_before_good_ones_stops_the_start_and_names_segment_and_offs
         Journal.open(tmp_path, "n")
     path.unlink()
     Journal.open(tmp_path, "n").close()
+
+
+def no_longer(*_: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_disk_that_fails_to_sync_refuses_the_calls_and_the_journal_goes_on_in_a_new_epoch(
+    tmp_path: Path, make_event: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal.open(tmp_path, "n", durability="power")
+    journal.append(events(make_event, "a"))
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", no_longer)
+        with pytest.raises(OverloadedError, match="see to the disk"):
+            journal.append(events(make_event, "b"))
+    journal.append(events(make_event, "c"))
+    assert journal.epoch == 2
+    journal.close()
+    # "b" was written before the disk failed: like a process killed between record and answer.
+    assert ids_of(tmp_path) == ["a", "b", "c"]
+
+
+def test_a_failed_write_that_cannot_be_cut_back_does_not_count_either(
+    tmp_path: Path, make_event: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal.open(tmp_path, "n")
+    journal.append(events(make_event, "a"))
+    write = os.write
+    written = iter([100])
+
+    def half(fd: int, data: bytes) -> int:
+        for size in written:
+            return write(fd, data[:size])
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", half)
+        broken.setattr(os, "ftruncate", no_longer)
+        with pytest.raises(OverloadedError, match="usage cannot be recorded"):
+            journal.append(events(make_event, "b", "c"))
+    journal.append(events(make_event, "d"))
+    journal.close()
+    assert (journal.epoch, ids_of(tmp_path)) == (2, ["a", "d"])

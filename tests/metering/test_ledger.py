@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -298,3 +299,15 @@ def test_every_event_rates_to_the_same_amount_again_after_the_price_has_changed(
     rows = ledger(db)
     assert len(rows) == 20
     assert all(row["amount_nano"] == amount_nano(prices[row["price_id"]], row["compute_ns"]) for row in rows)
+
+
+def test_a_node_whose_journal_folder_was_lost_starts_above_the_epochs_of_the_ledger(
+    db: Database, folder: Path, make_event: Any
+) -> None:
+    for call in ("a", "b"):
+        journal = Journal.open(folder, "n", after_epoch=last_epoch(db, "n"))
+        journal.append([make_event(id=call)])
+        journal.close()
+        fold(db, folder)
+        shutil.rmtree(folder)
+    assert calls(db) == ["a", "b"]
