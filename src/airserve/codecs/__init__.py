@@ -1,0 +1,1 @@
+"""Tensors <-> bytes, shared by client and server."""

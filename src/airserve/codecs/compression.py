@@ -1,0 +1,35 @@
+"""Content codings of request bodies, inflated within a bound (RFC 9110 §8.4.1; RFC 1950, 1952)."""
+
+from __future__ import annotations
+
+import zlib
+
+from airserve.core.errors import InvalidInputError, TooLargeError, UnsupportedEncodingError
+
+_WINDOW_OF = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+def inflate(body: bytes, coding: str, limit: int) -> bytes:
+    """The content of `body`, at most `limit` bytes of it ever in memory.
+
+    Raises `UnsupportedEncodingError` for a coding other than gzip, deflate or identity, `TooLargeError` past the
+    limit, `InvalidInputError` for data that is damaged, cut off or followed by more.
+    """
+    coding = coding.strip().lower()
+    if coding in ("", "identity"):
+        return body
+    if coding not in _WINDOW_OF:
+        raise UnsupportedEncodingError(f"Content-Encoding '{coding[:40]}' is not spoken here; use gzip or deflate")
+    decompressor = zlib.decompressobj(_WINDOW_OF[coding])
+    try:
+        # One byte more than allowed tells "too large" from "exactly as large as allowed".
+        content = decompressor.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise InvalidInputError(f"the body is no valid {coding} data: {error}") from None
+    if len(content) > limit:
+        raise TooLargeError(f"the request body inflates beyond the maximum allowed value of {limit} bytes")
+    if not decompressor.eof:
+        raise InvalidInputError(f"the {coding} body is cut off")
+    if decompressor.unused_data:
+        raise InvalidInputError(f"the {coding} body is followed by other data")
+    return content

@@ -1,0 +1,58 @@
+"""What the server says of itself and of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from airserve.core.tensor import Signature, TensorSpec
+from airserve.protocols.encoded import Encoded
+
+EXTENSIONS = ("binary_tensor_data", "parameters")
+_PLATFORM_OF = {"onnx": "onnxruntime_onnx"}
+
+
+def server_live() -> Encoded:
+    """The process can answer."""
+    return json_reply({"live": True})
+
+
+def server_ready() -> Encoded:
+    """Every model that should be served is."""
+    return json_reply({"ready": True})
+
+
+def server_metadata(name: str, version: str) -> Encoded:
+    """Name, version and extensions of the server."""
+    return json_reply({"name": name, "version": version, "extensions": EXTENSIONS})
+
+
+def model_ready(model: str) -> Encoded:
+    """This model can infer."""
+    return json_reply({"name": model, "ready": True})
+
+
+def model_metadata(model: str, versions: Sequence[str], signature: Signature, engine: str) -> Encoded:
+    """The model's versions, inputs and outputs; -1 is a free axis, the batch among them."""
+    return json_reply(
+        {
+            "name": model,
+            "versions": versions,
+            "platform": _PLATFORM_OF.get(engine, engine),
+            "inputs": [_tensor(spec) for spec in signature.inputs],
+            "outputs": [_tensor(spec) for spec in signature.outputs],
+        }
+    )
+
+
+def json_reply(value: Any, status: int = 200) -> Encoded:
+    """A small JSON document."""
+    body = msgspec.json.encode(value)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    return Encoded(status, headers, [body])
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
