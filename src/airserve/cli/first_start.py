@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from airserve.cli.output import console
+from airserve.cli.output import error_console
+
+if TYPE_CHECKING:
+    from airserve.models.catalog import Catalog
+    from airserve.storage import Database
 
 CREDENTIALS_FILE = "credentials.json"
 DEMO_MODEL = "digits"
@@ -57,3 +61,40 @@ def prepare(state_dir: Path, *, demo: bool) -> Credentials:
     finally:
         database.close()
     return credentials
+
+
+def _credentials(state_dir: Path, database: Database) -> Credentials:
+    """The kept ones; where they are lost, new keys for the same operator and tenant."""
+    try:
+        kept = json.loads((state_dir / CREDENTIALS_FILE).read_text())
+        return Credentials(kept["key"], kept["operator_key"])
+    except (OSError, ValueError, KeyError):
+        pass
+    from airserve.accounts import create_key, create_tenant, list_tenants, load_or_create_pepper
+
+    pepper, now_ns = load_or_create_pepper(state_dir), time.time_ns()
+    if not any(tenant.name == DEMO_TENANT for tenant in list_tenants(database)):
+        create_tenant(database, DEMO_TENANT, now_ns=now_ns)
+    key, _ = create_key(database, pepper, now_ns=now_ns, tenant=DEMO_TENANT, name="first start")
+    operator_key, _ = create_key(database, pepper, now_ns=now_ns, tenant=None, name="first start")
+    credentials = Credentials(key, operator_key)
+    credentials.save(state_dir)
+    return credentials
+
+
+def _publish_demo(catalog: Catalog, database: Database) -> None:
+    from airserve.cli.training import train_to_package
+    from airserve.metering.prices import set_price
+
+    error_console.print("first start: training a model of handwritten digits …", highlight=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        report = train_to_package("sklearn:digits", Path(scratch) / DEMO_MODEL, name=DEMO_MODEL, seed=0)
+        catalog.publish(Path(scratch) / DEMO_MODEL)
+    set_price(
+        database,
+        DEMO_MODEL,
+        per_call_nano=DEMO_PRICE_PER_CALL_NANO,
+        per_compute_second_nano=DEMO_PRICE_PER_COMPUTE_SECOND_NANO,
+        now_ns=time.time_ns(),
+    )
+    error_console.print(f"published '{DEMO_MODEL}', {report.score:.1%} right on scans it had not seen", highlight=False)

@@ -94,7 +94,7 @@ class Endpoints:
             )
             reply = await deployment.infer(call, runtime.prices.of(call.model))
             total_ns = time.monotonic_ns() - request.started_ns
-            return oip.encode_infer(decoded, reply, wire.reply_headers(request_id, reply.timings, total_ns))
+            return oip.encode_infer(decoded, reply, wire.reply_headers(headers, request_id, reply.timings, total_ns))
         finally:
             runtime.end()
 

@@ -10,7 +10,7 @@ import structlog
 
 from airserve.accounts import load_directory, load_or_create_pepper
 from airserve.metering.journal import Journal
-from airserve.metering.ledger import fold
+from airserve.metering.ledger import fold, last_epoch
 from airserve.metering.prices import PriceBook, load_prices
 from airserve.models.catalog import Catalog
 from airserve.serving.gate import Gate
@@ -39,7 +39,12 @@ class Runtime:
         self._journal_folder = settings.state_dir / "journal"
         # What a crash left in the journal is in the ledger before the first new call.
         fold(self._database, self._journal_folder)
-        self._journal = Journal.open(self._journal_folder, NODE_ID, durability=settings.durability)
+        self._journal = Journal.open(
+            self._journal_folder,
+            NODE_ID,
+            after_epoch=last_epoch(self._database, NODE_ID),
+            durability=settings.durability,
+        )
         self._catalog = Catalog(self._database, settings.state_dir / "store")
         self.gate = Gate(load_directory(self._database, self._pepper))
         self.service = Service(self._journal, queue_capacity=settings.queue_capacity)

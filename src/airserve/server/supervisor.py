@@ -92,7 +92,7 @@ def _address(host: str, port: int, tls: TlsFiles) -> Address:
 async def _until_live(http_url: str, ended: asyncio.Task[int | None]) -> None:
     client = pyqwest.Client()
     while not ended.done():
-        with contextlib.suppress(pyqwest.ConnectionError, OSError, TimeoutError):
+        with contextlib.suppress(OSError, pyqwest.ReadError):
             response = await client.get(f"{http_url}/v2/health/live")
             if response.status == 200:
                 return
@@ -103,6 +103,6 @@ async def _drain(http_url: str, token: str, seconds: float) -> None:
     request = pyqwest.Client().post(f"{http_url}/control/drain", headers={"authorization": f"Bearer {token}"})
     try:
         await asyncio.wait_for(request, seconds + 5)
-    except (OSError, TimeoutError, pyqwest.ConnectionError) as error:
+    except (OSError, TimeoutError, pyqwest.ReadError) as error:
         sys.stderr.write(f"drain did not finish: {error}\n")
 
