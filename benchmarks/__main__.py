@@ -1,0 +1,36 @@
+"""`python -m benchmarks [name …]`: run the named benchmarks, or all of them, one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+import traceback
+
+NAMES = ("overhead", "tensors", "batching", "learning")
+
+
+def main() -> int:
+    """Run what the command line names; the exit code is 1 when any of it failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"any of {', '.join(NAMES)}; all when none is given")
+    names = parser.parse_args().names or list(NAMES)
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"there is no benchmark '{min(unknown)}'; choose from {', '.join(NAMES)}")
+    failed = []
+    for name in names:
+        started = time.monotonic()
+        try:
+            importlib.import_module(f"benchmarks.{name}").main()
+        except Exception:  # one that fails must not cost the figures of the others
+            traceback.print_exc()
+            failed.append(name)
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

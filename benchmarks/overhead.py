@@ -1,0 +1,96 @@
+"""What serving adds to a model that costs almost nothing: an MLP 64 → 128 → 10, one row a call."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from benchmarks import calls, in_process, models, report, service
+from benchmarks.load import Measurement
+
+CONNECTIONS = (1, 32)
+SECONDS = 4.0
+
+
+def main() -> None:
+    """Measure and publish."""
+    with tempfile.TemporaryDirectory(prefix="airserve-bench-") as folder:
+        model = models.build(Path(folder), "tiny")["tiny"]
+        row = models.rows(models.MLP_INPUT)
+        expected = in_process.answer(model, row)
+        alone = in_process.measure(model, row)
+        with service.fastapi_peer(model) as peer:
+            cells = _measure("FastAPI", "JSON", calls.peer_json_call(peer, row, expected))
+            cells |= _measure("FastAPI", "binary", calls.peer_binary_call(peer, row, expected))
+        with service.airserve([service.Publication("tiny", model)]) as ours:
+            cells |= _measure("Airserve", "JSON", calls.json_call(ours, "tiny", row, expected))
+            cells |= _measure("Airserve", "binary", calls.binary_call(ours, "tiny", row, expected))
+    _publish(alone, cells)
+
+
+Cells = dict[tuple[str, str, int], Measurement]
+
+
+def _measure(server: str, body: str, call: calls.RestCall) -> Cells:
+    return {
+        (server, body, connections): call.measure(connections=connections, seconds=SECONDS)
+        for connections in CONNECTIONS
+    }
+
+
+def _publish(alone: in_process.InProcess, cells: Cells) -> None:
+    rows = [
+        _row(server, body, cell, alone, cells["FastAPI", body, connections])
+        for (server, body, connections), cell in sorted(cells.items(), key=lambda item: (item[0][1:], item[0][0]))
+    ]
+    columns = ("server", "body", "connections", "req/s", "p50 ms", "p99 ms", "added ms", "server CPU µs",
+               "client CPU µs", "of in-process", "of FastAPI")  # fmt: skip
+    notes = (
+        f"In this process ONNX Runtime makes {report.number(alone.calls_per_s)} calls/s on one thread (median "
+        f"{alone.p50_ms * 1e3:.0f} µs) and {report.number(alone.two_threads_per_s)} on two.",
+        "HTTP/1.1 in plaintext; client and server share the cores. `added` is the median less the in-process median. "
+        "`of in-process` is against two threads. The FastAPI application neither authenticates, batches nor meters; "
+        "its binary bodies are bare float32.",
+    )
+    table = report.Table("Tiny MLP, one row a call", columns, rows, notes)
+    binary, idle = cells["Airserve", "binary", 32], cells["Airserve", "binary", 1]
+    goals = [
+        report.Goal("binary calls per second at 32 connections", binary.calls_per_s, 5_000),
+        report.Goal("server CPU of a binary call at 32 connections, µs", binary.server_us, 150, at_most=True),
+        report.Goal(
+            "the same, as a share of the FastAPI application's",
+            binary.server_us / cells["FastAPI", "binary", 32].server_us,
+            1,
+            at_most=True,
+        ),
+        report.Goal("added to the median at one connection, ms", idle.p50_ms - alone.p50_ms, 1, at_most=True),
+    ]
+    panels = [
+        report.Bars("Calls per second, 32 connections", "req/s", _panel(cells, "calls_per_s"), 5_000),
+        report.Bars("Server CPU a call, 32 connections", "µs", _panel(cells, "server_us"), 150),
+    ]
+    report.publish("overhead", "What serving adds", [table], goals, panels)
+
+
+def _row(server: str, body: str, cell: Measurement, alone: in_process.InProcess, peer: Measurement) -> tuple[str, ...]:
+    return (
+        server,
+        body,
+        str(cell.connections),
+        report.number(cell.calls_per_s),
+        report.number(cell.p50_ms),
+        report.number(cell.p99_ms),
+        report.number(cell.p50_ms - alone.p50_ms),
+        report.number(cell.server_us),
+        report.number(cell.client_us),
+        f"{cell.calls_per_s / alone.two_threads_per_s:.3f}",
+        report.number(cell.calls_per_s / peer.calls_per_s),
+    )
+
+
+def _panel(cells: Cells, field: str) -> dict[str, float]:
+    return {
+        f"{server} {body}": getattr(cell, field)
+        for (server, body, connections), cell in cells.items()
+        if connections == 32
+    }
