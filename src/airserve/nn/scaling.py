@@ -1,0 +1,45 @@
+"""Standard scaling of inputs (and of a regression's targets): zero mean, unit variance, per column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from airserve.nn.errors import TrainingError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """x ↦ (x − mean) / deviation; both (columns,), float32. A constant column has deviation 1 and becomes 0."""
+
+    mean: Array
+    deviation: Array
+
+    def apply(self, x: Array) -> Array:
+        """The scaled x, float32."""
+        return ((x.astype(np.float32, copy=False) - self.mean) / self.deviation).astype(np.float32, copy=False)
+
+    def undo(self, x: Array) -> Array:
+        """The inverse of `apply`."""
+        return x * self.deviation + self.mean
+
+
+def fit_scaling(x: Array) -> Scaling:
+    """The scaling that gives the rows of x (N, columns) mean 0 and variance 1."""
+    mean, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    deviation[deviation < 1e-7 * np.maximum(1, np.abs(mean))] = 1
+    return Scaling(mean.astype(np.float32), deviation.astype(np.float32))
+
+
+def check_finite(x: Array, what: str) -> None:
+    """Refuse NaN and infinity, naming the first place."""
+    bad = ~np.isfinite(x)
+    if bad.any():
+        place = tuple(int(index) for index in np.argwhere(bad)[0])
+        raise TrainingError(f"{what} hold {int(bad.sum())} values that are no numbers (NaN, infinity), the first at "
+                            f"{place}; fill them in or drop those rows")  # fmt: skip
