@@ -88,7 +88,7 @@ def _publish_demo(catalog: Catalog, database: Database) -> None:
 
     error_console.print("first start: training a model of handwritten digits …", highlight=False)
     with tempfile.TemporaryDirectory() as scratch:
-        report = train_to_package("sklearn:digits", Path(scratch) / DEMO_MODEL, name=DEMO_MODEL, seed=0)
+        report = train_to_package("sklearn:digits", Path(scratch) / DEMO_MODEL, name=DEMO_MODEL)
         catalog.publish(Path(scratch) / DEMO_MODEL)
     set_price(
         database,

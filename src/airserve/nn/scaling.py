@@ -1,4 +1,4 @@
-"""Standard scaling of inputs (and of a regression's targets): zero mean, unit variance, per column."""
+"""Standard scaling of inputs (and of a regression's targets): zero mean, about unit variance, per column."""
 
 from __future__ import annotations
 
@@ -30,8 +30,13 @@ class Scaling:
 
 
 def fit_scaling(x: Array) -> Scaling:
-    """The scaling that gives the rows of x (N, columns) mean 0 and variance 1."""
+    """The scaling that gives the rows of x (N, columns) mean 0 and variance 1.
+
+    A column that is nearly always the same has a tiny deviation, and its rare values would become huge. So the
+    deviation is never taken for less than a quarter of the column's range; a uniform column has 0.29 of it.
+    """
     mean, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    deviation = np.maximum(deviation, (x.max(axis=0) - x.min(axis=0)) / 4)
     deviation[deviation < 1e-7 * np.maximum(1, np.abs(mean))] = 1
     return Scaling(mean.astype(np.float32), deviation.astype(np.float32))
 
