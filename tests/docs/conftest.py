@@ -1,0 +1,56 @@
+"""A service that the pages of the documentation can call."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+START_SECONDS = 90.0
+
+
+@pytest.fixture(scope="session")
+def service_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables that a reader sets after `airserve up`, from a first start in an empty folder."""
+    folder = tmp_path_factory.mktemp("service")
+    state, ready_file, log = folder / "state", folder / "ready.json", folder / "log"
+    command: list[str | Path] = [
+        BIN / "airserve",
+        "up",
+        "--state-dir",
+        state,
+        "--port",
+        "0",
+        "--ready-file",
+        ready_file,
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        give_up = time.monotonic() + START_SECONDS
+        while not ready_file.exists():
+            if process.poll() is not None or time.monotonic() > give_up:
+                pytest.fail(f"airserve up did not become ready:\n{log.read_text(errors='replace')[-3000:]}")
+            time.sleep(0.05)
+        ready = json.loads(ready_file.read_text())
+        yield {
+            "AIRSERVE_STATE_DIR": str(state),
+            "AIRSERVE_URL": ready["url"],
+            "AIRSERVE_HTTP_URL": ready["http_url"],
+            "AIRSERVE_KEY": ready["key"],
+            "AIRSERVE_OPERATOR_KEY": ready["operator_key"],
+            "AIRSERVE_CA": ready["ca"],
+        }
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
