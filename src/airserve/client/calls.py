@@ -1,0 +1,68 @@
+"""What both clients share: settings of a client, and the bookkeeping of one call, still without I/O."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airserve.client.exchange import Attempts, HttpRequest, HttpResponse, Timings, infer_request, raise_for, timings
+from airserve.core.errors import AirserveError
+
+
+class Settings:
+    """What a client was made with."""
+
+    def __init__(self, url: str, key: str | None, timeout_ms: float | None, retries: int) -> None:
+        self.url = url
+        self.key = key
+        self.timeout_ms = timeout_ms
+        self.retries = retries
+
+    def headers(self, request: HttpRequest, remaining_ms: float | None) -> dict[str, str]:
+        """The request's headers with the key and what is left of its time."""
+        headers = dict(request.headers)
+        if self.key is not None:
+            headers["authorization"] = f"Bearer {self.key}"
+        if remaining_ms is not None and request.method == "POST":
+            headers["airserve-timeout-ms"] = f"{max(remaining_ms, 0.001):.3f}"
+        return headers
+
+    def attempts(self, timeout_ms: float | None, now: float) -> Attempts:
+        """The budget of a new call; `timeout_ms` wins over the client's."""
+        budget = self.timeout_ms if timeout_ms is None else timeout_ms
+        return Attempts(deadline=None if budget is None else now + budget / 1000, retries=self.retries)
+
+
+class CallInProgress:
+    """One call over its attempts: the shells ask it what to send and tell it what came back."""
+
+    def __init__(self, settings: Settings, request: HttpRequest, timeout_ms: float | None, now: float) -> None:
+        self.request = request
+        self._settings = settings
+        self._attempts = settings.attempts(timeout_ms, now)
+        self._sent_at = now
+
+    def send(self, now: float) -> tuple[dict[str, str], float | None]:
+        """Headers of the next attempt and the seconds that it may take."""
+        remaining_ms = self._attempts.remaining_ms(now)
+        self._attempts.made += 1
+        self._sent_at = now
+        return self._settings.headers(self.request, remaining_ms), None if remaining_ms is None else remaining_ms / 1000
+
+    def received(self, response: HttpResponse, now: float) -> Timings:
+        """The timings of a good answer; raises the refusal of any other."""
+        raise_for(response)
+        return timings(response, round_trip_s=now - self._sent_at, attempts=self._attempts.made)
+
+    def pause(self, error: AirserveError, now: float) -> float:
+        """Seconds until the next attempt; raises `error` where there is none."""
+        return self._attempts.pause(error, now, random.random())  # noqa: S311  # jitter, no secret
+
+
+def new_infer_request(
+    model: str, inputs: Mapping[str, Any], version: str | None, outputs: Sequence[str] | None, call_id: str | None
+) -> HttpRequest:
+    """An infer request under `call_id`, or a new id."""
+    return infer_request(model, inputs, version=version, outputs=outputs, call_id=call_id or uuid.uuid4().hex)

@@ -1,0 +1,44 @@
+"""How both clients reach the network: pyqwest's transports, and its errors as ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyqwest
+
+from airserve.client.exchange import HttpResponse
+from airserve.core.errors import InvalidInputError, UnreachableError
+
+NETWORK_ERRORS = (OSError, pyqwest.ReadError, pyqwest.WriteError, pyqwest.RemoteProtocolError)
+_VERSION_OF = {
+    "1.1": pyqwest.HTTPVersion.HTTP1,
+    "2": pyqwest.HTTPVersion.HTTP2,
+    "3": pyqwest.HTTPVersion.HTTP3,
+}
+
+
+def transport_options(http: str, ca: str | Path | bytes | None) -> dict[str, Any]:
+    """Keyword arguments for pyqwest's transports; `ca` is PEM or a path to it, None the system's authorities."""
+    options: dict[str, Any] = {"http_version": _VERSION_OF.get(http), "follow_redirects": False, "enable_otel": False}
+    if ca is None:
+        return {**options, "tls_include_system_certs": True}
+    if not isinstance(ca, bytes):
+        try:
+            ca = Path(ca).read_bytes()
+        except OSError as error:
+            raise InvalidInputError(f"the CA certificate {ca} cannot be read: {error.strerror}") from None
+    return {**options, "tls_ca_cert": ca}
+
+
+def as_response(response: pyqwest.FullResponse) -> HttpResponse:
+    """pyqwest's response as ours."""
+    return HttpResponse(
+        response.status, {name.lower(): value for name, value in response.headers.items()}, response.content
+    )
+
+
+def unreachable(url: str, error: BaseException) -> UnreachableError:
+    """No answer came; whether the service did the work is not known, so the same call id goes with the next attempt."""
+    detail = str(error).strip() or type(error).__name__
+    return UnreachableError(f"no answer from {url}: {detail[:200]}")
