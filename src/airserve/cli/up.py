@@ -106,11 +106,11 @@ def _write_private(path: Path, text: str) -> None:
 def _print_welcome(ready: dict[str, Any], address: Address) -> None:
     console.print(f"\n[bold green]Airserve is up[/] at [bold]{ready['url']}[/]  (HTTP/1.1, HTTP/2, HTTP/3)")
     console.print(f"  models        {', '.join(ready['models']) or 'none yet; see airserve publish --help'}")
-    console.print(f"  tenant key    {ready['key']}", highlight=False)
-    console.print(f"  operator key  {ready['operator_key']}", highlight=False)
+    # Printed raw: wrapping or markup would break what is meant to be pasted.
+    typer.echo(f"  tenant key    {ready['key']}")
+    typer.echo(f"  operator key  {ready['operator_key']}")
     if "digits" in ready["models"]:
         console.print("\nAsk it which digit this is; the answer's label is an 8:\n")
-        # Printed raw: wrapping or markup would break the line that is meant to be pasted.
         typer.echo(_curl_line(ready, address))
     console.print("\nStop with Ctrl-C.\n")
 

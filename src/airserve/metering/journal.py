@@ -24,7 +24,7 @@ from airserve.metering.segments import check_tail, segments_of
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 64 << 20
-GROUP_MS = 10
+GROUP_MS = 50
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 

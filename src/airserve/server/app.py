@@ -20,14 +20,18 @@ def make_runtime() -> Runtime:
     """The runtime for the settings that the supervisor handed over."""
     settings = Settings.model_validate_json(os.environ[SETTINGS_VARIABLE])
     configure_logs(settings.log_level)
-    _die_with_parent()
+    _belong_to_the_supervisor()
     # The default of 5 ms is how long a worker with a finished batch may wait for a busy event loop.
     sys.setswitchinterval(0.001)
     return Runtime(settings)
 
 
-def _die_with_parent() -> None:
-    """A supervisor that is killed takes this process along, so that its port and journal are free (prctl(2))."""
+def _belong_to_the_supervisor() -> None:
+    """Signals for the whole process group, such as Ctrl-C, are the supervisor's to handle: it drains first.
+
+    A supervisor that is killed takes this process along, so that its port and journal are free (prctl(2)).
+    """
+    os.setpgid(0, 0)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

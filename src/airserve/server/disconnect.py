@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -23,19 +22,12 @@ class Disconnects:
     def __init__(self) -> None:
         self._sweepers = threading.local()
 
-    @contextmanager
-    def watch(self, receive: Receive) -> Iterator[Watched]:
-        """Cancel the current task when `receive` tells of a disconnect while the block runs.
+    def watch(self, receive: Receive) -> Watched:
+        """A context in which the current task is cancelled when `receive` tells of a disconnect.
 
         Asking starts once `body_read` is set: before that, `receive` belongs to who reads the body.
         """
-        sweeper = self._sweeper()
-        watched = Watched(receive, asyncio.current_task())
-        sweeper.add(watched)
-        try:
-            yield watched
-        finally:
-            sweeper.remove(watched)
+        return Watched(self._sweeper(), receive, asyncio.current_task())
 
     def _sweeper(self) -> _Sweeper:
         sweeper: _Sweeper | None = getattr(self._sweepers, "sweeper", None)
@@ -47,13 +39,21 @@ class Disconnects:
 class Watched:
     """One request under watch."""
 
-    __slots__ = ("asking", "body_read", "receive", "task")
+    __slots__ = ("_sweeper", "asking", "body_read", "receive", "task")
 
-    def __init__(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
+    def __init__(self, sweeper: _Sweeper, receive: Receive, task: asyncio.Task[Any] | None) -> None:
+        self._sweeper = sweeper
         self.receive = receive
         self.task = task
         self.body_read = False
         self.asking: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Watched:
+        self._sweeper.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sweeper.remove(self)
 
 
 class _Sweeper:

@@ -1,14 +1,13 @@
 """The keeper: one thread that follows what changes outside the request path.
 
 Every quarter of a second it asks the database whether anybody committed: a key revoked, a version published, a
-price set, from this process or any other. Then it takes new snapshots. Every second it folds the usage journal
-into the ledger. A revoked key therefore stops working within a second.
+price set, from this process or any other. Then it takes new snapshots. A revoked key therefore stops working within
+a second.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import structlog
@@ -16,18 +15,14 @@ import structlog
 log = structlog.get_logger("airserve.server")
 
 _LOOK_EVERY_S = 0.25
-_FOLD_EVERY_S = 1.0
 
 
 class Keeper:
-    """Calls `refresh` when `change_counter` changes and `fold` once a second, on a thread of its own."""
+    """Calls `refresh` when `change_counter` changes, on a thread of its own."""
 
-    def __init__(
-        self, change_counter: Callable[[], int], refresh: Callable[[], None], fold: Callable[[], None]
-    ) -> None:
+    def __init__(self, change_counter: Callable[[], int], refresh: Callable[[], None]) -> None:
         self._change_counter = change_counter
         self._refresh = refresh
-        self._fold = fold
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
@@ -42,7 +37,6 @@ class Keeper:
 
     def _run(self) -> None:
         seen = -1
-        folded_at = time.monotonic()
         while not self._stop.wait(_LOOK_EVERY_S):
             try:
                 counter = self._change_counter()
@@ -50,9 +44,6 @@ class Keeper:
                     # The counter is read first: a commit during the refresh is seen at the next look.
                     self._refresh()
                     seen = counter
-                if time.monotonic() - folded_at >= _FOLD_EVERY_S:
-                    self._fold()
-                    folded_at = time.monotonic()
             except Exception:
                 # The database may be busy or its disk full; calls go on and the next look tries again.
                 log.exception("keeper failed, trying again")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from pathlib import Path
 
 import structlog
 
 from airserve.accounts import load_directory, load_or_create_pepper
 from airserve.metering.journal import Journal
-from airserve.metering.ledger import fold, last_epoch
+from airserve.metering.ledger import last_epoch
 from airserve.metering.prices import PriceBook, load_prices
 from airserve.models.catalog import Catalog
 from airserve.serving.gate import Gate
@@ -22,6 +23,11 @@ from airserve.storage.database import Database
 log = structlog.get_logger("airserve.server")
 
 NODE_ID = "node0"
+
+
+def journal_folder(settings: Settings) -> Path:
+    """Where the usage journal of a state folder lies."""
+    return settings.state_dir / "journal"
 
 
 class Runtime:
@@ -36,11 +42,8 @@ class Runtime:
         self._closed = False
         self._database = Database.open(settings.state_dir)
         self._pepper = load_or_create_pepper(settings.state_dir)
-        self._journal_folder = settings.state_dir / "journal"
-        # What a crash left in the journal is in the ledger before the first new call.
-        fold(self._database, self._journal_folder)
         self._journal = Journal.open(
-            self._journal_folder,
+            journal_folder(settings),
             NODE_ID,
             after_epoch=last_epoch(self._database, NODE_ID),
             durability=settings.durability,
@@ -49,16 +52,13 @@ class Runtime:
         self.gate = Gate(load_directory(self._database, self._pepper))
         self.service = Service(self._journal, queue_capacity=settings.queue_capacity)
         self._refresh()
-        self._keeper = Keeper(self._database.change_counter, self._refresh, self._fold)
+        self._keeper = Keeper(self._database.change_counter, self._refresh)
         self._keeper.start()
 
     def _refresh(self) -> None:
         self.gate.directory = load_directory(self._database, self._pepper)
         self.prices = load_prices(self._database)
         self.service.reconcile(self._catalog.deployments())
-
-    def _fold(self) -> None:
-        fold(self._database, self._journal_folder)
 
     @property
     def ready(self) -> bool:
@@ -90,7 +90,7 @@ class Runtime:
         return not self._in_flight
 
     def close(self) -> None:
-        """Stop everything, once; usage is folded before the database closes."""
+        """Stop everything, once, after every accepted call has been answered."""
         with self._lock:
             if self._closed:
                 return
@@ -99,5 +99,4 @@ class Runtime:
         self._keeper.stop()
         self.service.close()
         self._journal.close()
-        self._fold()
         self._database.close()

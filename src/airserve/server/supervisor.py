@@ -2,6 +2,9 @@
 
 The front takes SIGTERM as "at once". So the signals come here, and the service is asked to drain first: new
 calls get 503, accepted ones finish, then the front ends.
+
+The usage journal is folded into the ledger here, once a second: a fold in the serving process would hold the
+interpreter lock that its event loops need.
 """
 
 from __future__ import annotations
@@ -12,20 +15,30 @@ import datetime as dt
 import secrets
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyqwest
+import sqlalchemy as sa
+import structlog
 from pyvoy import StartupError
 
+from airserve.client.transport import NETWORK_ERRORS
 from airserve.core.errors import AirserveError, ConflictError
+from airserve.metering.ledger import fold
 from airserve.server.app import SETTINGS_VARIABLE
 from airserve.server.endpoints import DRAIN_TOKEN_VARIABLE
 from airserve.server.front import Front, free_port, is_free
+from airserve.server.logs import configure_logs
+from airserve.server.runtime import journal_folder
 from airserve.server.settings import Settings
 from airserve.server.tls import TlsFiles, development_tls
+from airserve.storage import Database
+
+log = structlog.get_logger("airserve.server")
+
+_FOLD_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,7 @@ async def serve(settings: Settings, on_ready: Callable[[Address], None]) -> int:
 
     `on_ready` is called once, when models are loaded and the port answers.
     """
+    configure_logs(settings.log_level)
     port = settings.port or free_port(settings.host)
     _refuse_taken_port(settings.host, port)
     tls = _tls(settings)
@@ -59,16 +73,41 @@ async def serve(settings: Settings, on_ready: Callable[[Address], None]) -> int:
     address = _address(settings.host, port, tls)
     ended = asyncio.create_task(front.wait())
     await _until_live(address.http_url, ended)
+    folding = asyncio.create_task(_fold_every_second(settings))
     if not ended.done():
         on_ready(address)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if ended.done():
-        return ended.result() or 1
-    await _drain(address.http_url, token, settings.drain_seconds)
-    await front.stop()
-    return 0
+    if not ended.done():
+        await _drain(address.http_url, token, settings.drain_seconds)
+        await front.stop()
+    folding.cancel()
+    await asyncio.to_thread(_fold_rest, settings)
+    return 0 if stop.is_set() else ended.result() or 1
+
+
+async def _fold_every_second(settings: Settings) -> None:
+    database = Database.open(settings.state_dir)
+    try:
+        while True:
+            try:
+                await asyncio.to_thread(fold, database, journal_folder(settings))
+            except (AirserveError, sa.exc.SQLAlchemyError, OSError) as error:
+                # Nothing is lost: the journal keeps what the ledger could not take, and the next fold tries again.
+                log.error("usage could not be folded, trying again", reason=str(error))
+            await asyncio.sleep(_FOLD_EVERY_S)
+    finally:
+        database.close()
+
+
+def _fold_rest(settings: Settings) -> None:
+    """What the last calls used is in the ledger when the service has stopped."""
+    database = Database.open(settings.state_dir)
+    try:
+        fold(database, journal_folder(settings))
+    finally:
+        database.close()
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
@@ -92,7 +131,7 @@ def _address(host: str, port: int, tls: TlsFiles) -> Address:
 async def _until_live(http_url: str, ended: asyncio.Task[int | None]) -> None:
     client = pyqwest.Client()
     while not ended.done():
-        with contextlib.suppress(OSError, pyqwest.ReadError):
+        with contextlib.suppress(*NETWORK_ERRORS):
             response = await client.get(f"{http_url}/v2/health/live")
             if response.status == 200:
                 return
@@ -103,6 +142,6 @@ async def _drain(http_url: str, token: str, seconds: float) -> None:
     request = pyqwest.Client().post(f"{http_url}/control/drain", headers={"authorization": f"Bearer {token}"})
     try:
         await asyncio.wait_for(request, seconds + 5)
-    except (OSError, TimeoutError, pyqwest.ReadError) as error:
-        sys.stderr.write(f"drain did not finish: {error}\n")
+    except NETWORK_ERRORS as error:
+        log.warning("drain did not finish", reason=str(error))
 
