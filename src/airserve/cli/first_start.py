@@ -56,7 +56,7 @@ def prepare(state_dir: Path, *, demo: bool) -> Credentials:
     try:
         credentials = _credentials(state_dir, database)
         catalog = Catalog(database, state_dir / "store")
-        if demo and not catalog.list():
+        if demo and not any(info.model == DEMO_MODEL for info in catalog.list()):
             _publish_demo(catalog, database)
     finally:
         database.close()

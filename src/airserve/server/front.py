@@ -23,6 +23,8 @@ from airserve.core.errors import OverloadedError
 _LOOPBACK = ({"address_prefix": "127.0.0.0", "prefix_len": 8}, {"address_prefix": "::1", "prefix_len": 128})
 _TLS_INSPECTOR = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 
+_HEADER_MUTATION = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+
 
 class Front(PyvoyServer):
     """A pyvoy server whose plaintext, TLS and QUIC listeners share one port number."""
@@ -41,6 +43,7 @@ class Front(PyvoyServer):
             # One Envoy thread feeds the one Python loop; more would only take the cores that compute.
             additional_envoy_args=["--concurrency", "1"],
         )
+        self._announced_port = port
 
     def get_envoy_config(self) -> dict[str, Any]:
         """pyvoy's configuration with a plaintext filter chain beside the TLS one, timeouts and limits set."""
@@ -48,6 +51,8 @@ class Front(PyvoyServer):
         listeners = {listener["name"]: listener for listener in config["static_resources"]["listeners"]}
         tcp, quic = listeners["listener"], listeners["listener_udp"]
         (tls_chain,) = tcp["filter_chains"]
+        # A copy that shares nothing: what is set below for one must not appear in the other, nor in QUIC's.
+        tls_chain = tcp["filter_chains"][0] = copy.deepcopy(tls_chain)
         plain_chain = copy.deepcopy(tls_chain)
         del plain_chain["transport_socket"]
         tls_chain["filter_chain_match"] = {"transport_protocol": "tls"}
@@ -61,7 +66,17 @@ class Front(PyvoyServer):
         tcp["filter_chains"] = [tls_chain, plain_chain]
         for chain in (tls_chain, plain_chain, *quic["filter_chains"]):
             _bound(chain["filters"][-1]["typed_config"])
+        tls_chain["filters"][-1]["typed_config"]["http_filters"].insert(0, _alt_svc(self._announced_port))
         return config
+
+
+def _alt_svc(port: int) -> dict[str, Any]:
+    """A filter that tells clients of HTTP/1.1 and HTTP/2 that HTTP/3 is on the same port (RFC 7838)."""
+    header = {"header": {"key": "alt-svc", "value": f'h3=":{port}"; ma=86400'}}
+    return {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": {"@type": _HEADER_MUTATION, "mutations": {"response_mutations": [{"append": header}]}},
+    }
 
 
 def _bound(http: dict[str, Any]) -> None:

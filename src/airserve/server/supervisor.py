@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import fcntl
 import secrets
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,11 @@ async def serve(settings: Settings, on_ready: Callable[[Address], None]) -> int:
     `on_ready` is called once, when models are loaded and the port answers.
     """
     configure_logs(settings.log_level)
+    with _only_server_of(settings.state_dir):
+        return await _serve(settings, on_ready)
+
+
+async def _serve(settings: Settings, on_ready: Callable[[Address], None]) -> int:
     port = settings.port or free_port(settings.host)
     _refuse_taken_port(settings.host, port)
     tls = _tls(settings)
@@ -108,6 +114,17 @@ def _fold_rest(settings: Settings) -> None:
         fold(database, journal_folder(settings))
     finally:
         database.close()
+
+
+@contextlib.contextmanager
+def _only_server_of(state_dir: Path) -> Iterator[None]:
+    """Two services on one state folder would write one journal; the second is refused."""
+    with (state_dir / "serving.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConflictError(f"{state_dir} is served already; stop that service, or choose another --state-dir") from None
+        yield
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

@@ -44,6 +44,7 @@ class Deployment:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._idle_workers = 0
+        self._woken = 0
         self._close_at_ns: int | None = None
         self._threads = [
             threading.Thread(target=self._work, name=f"{spec.model}-{spec.version}-{number}", daemon=True)
@@ -69,7 +70,9 @@ class Deployment:
             with self._lock:
                 self._refuse_if_closed(now_ns)
                 self.scheduler.offer(ticket, now_ns)
-                if self._idle_workers:
+                if self._idle_workers > self._woken:
+                    # A worker that was woken runs a little later; calls that come meanwhile need not wake it again.
+                    self._woken += 1
                     self._changed.notify()
         except AirserveError as error:
             self._end([ticket], [error], now_ns)
@@ -121,6 +124,7 @@ class Deployment:
                 self._idle_workers += 1
                 self._changed.wait(wait_s)
                 self._idle_workers -= 1
+                self._woken = max(0, self._woken - 1)
 
     def _finish(self, batch: Batch[Ticket], ran: Ran, started_ns: int) -> None:
         now_ns = time.monotonic_ns()

@@ -1,0 +1,87 @@
+"""Real parts for all tests: a served state folder, models made on the spot, a client for HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.models_for_tests import save_failing, save_linear, save_slow
+
+AIRSERVE = str(Path(sys.executable).with_name("airserve"))
+
+
+@dataclass
+class Service:
+    """A running `airserve up`, and what its ready file says."""
+
+    process: subprocess.Popen[bytes]
+    ready: dict[str, Any]
+    state_dir: Path
+
+    @property
+    def url(self) -> str:
+        return str(self.ready["http_url"])
+
+    @property
+    def key(self) -> str:
+        return str(self.ready["key"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+    def run(self, *arguments: str) -> Any:
+        """An operator's command on this service's state folder, with --json."""
+        return airserve(*arguments, "--state-dir", str(self.state_dir), "--json")
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+def airserve(*arguments: str) -> Any:
+    done = subprocess.run([AIRSERVE, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def start_service(state_dir: Path, *arguments: str, environment: dict[str, str] | None = None) -> Service:
+    ready_file = state_dir.parent / f"{state_dir.name}-ready.json"
+    ready_file.unlink(missing_ok=True)
+    with (state_dir.parent / f"{state_dir.name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [AIRSERVE, "up", "--state-dir", str(state_dir), "--port", "0", "--ready-file", str(ready_file), *arguments],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(environment or {})},
+        )
+    end = time.monotonic() + 60
+    while not ready_file.exists():
+        assert process.poll() is None, Path(log.name).read_text()[-3000:]
+        assert time.monotonic() < end, "the service did not become ready within a minute"
+        time.sleep(0.05)
+    return Service(process, json.loads(ready_file.read_text()), state_dir)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for all tests that leave it as they found it: digits, a linear, a slow and a failing model."""
+    folder = tmp_path_factory.mktemp("service")
+    for save, name in ((save_linear, "linear"), (save_slow, "slow"), (save_failing, "failing")):
+        airserve("publish", str(save(folder / f"{name}.onnx")), "--state-dir", str(folder / "state"), "--json")
+    settings = folder / "state" / "settings.toml"
+    settings.write_text("max_body_bytes = 1000000\nqueue_capacity = 64\n")
+    running = start_service(folder / "state")
+    yield running
+    assert running.stop() == 0

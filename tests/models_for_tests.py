@@ -1,0 +1,52 @@
+"""Small ONNX models with known answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def _save(path: Path, nodes: list, inputs: list, outputs: list, constants: list) -> Path:  # type: ignore[type-arg]
+    graph = helper.make_graph(nodes, path.stem, inputs, outputs, constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def _floats(name: str, *shape: int | str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+
+
+def save_linear(path: Path, factor: float = 2.0) -> Path:
+    """y = factor · x, x of shape [-1, 4]."""
+    constant = numpy_helper.from_array(np.array([factor], np.float32), "factor")
+    return _save(
+        path,
+        [helper.make_node("Mul", ["x", "factor"], ["y"])],
+        [_floats("x", "batch", 4)],
+        [_floats("y", "batch", 4)],
+        [constant],
+    )
+
+
+def save_slow(path: Path) -> Path:
+    """y = x, after about a tenth of a second: 20 products of 512×512 matrices; does not batch."""
+    matrix = numpy_helper.from_array(np.eye(512, dtype=np.float32), "m")
+    nodes = [helper.make_node("Mul", ["x", "m"], ["t0"])]
+    nodes += [helper.make_node("MatMul", [f"t{step}", "m"], [f"t{step + 1}"]) for step in range(20)]
+    nodes.append(helper.make_node("ReduceMax", ["t20"], ["y"], keepdims=0))
+    return _save(path, nodes, [_floats("x", 1)], [_floats("y")], [matrix])
+
+
+def save_failing(path: Path) -> Path:
+    """y = table[i], which fails at run time for i outside 0…3."""
+    table = numpy_helper.from_array(np.arange(4, dtype=np.float32), "table")
+    return _save(
+        path,
+        [helper.make_node("Gather", ["table", "i"], ["y"])],
+        [helper.make_tensor_value_info("i", TensorProto.INT64, ["batch"])],
+        [_floats("y", "batch")],
+        [table],
+    )
