@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import uvloop
@@ -14,13 +14,14 @@ from benchmarks.calls import TIMEOUT_MS
 from benchmarks.load import WARM_UP_SECONDS, Measurement, Recorder
 from benchmarks.service import Service
 
+Http = Literal["1.1", "2", "3"]
 Array = np.ndarray[Any, Any]
 
 
 def measure(
     service: Service,
     url: str,
-    http: str,
+    http: Http,
     model: str,
     rows: Array,
     expected: Array,
@@ -35,7 +36,7 @@ def measure(
 async def _measure(
     service: Service,
     url: str,
-    http: str,
+    http: Http,
     model: str,
     rows: Array,
     expected: Array,

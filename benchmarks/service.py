@@ -90,9 +90,14 @@ def _publish(state: Path, publication: Publication) -> None:
 
 @contextlib.contextmanager
 def _process(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run it until the block ends; its messages are part of the error if anything goes wrong."""
+    """Run it until the block ends; its complaints are part of the error if anything goes wrong.
+
+    What it prints otherwise is dropped: it holds keys.
+    """
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output
+        )
     try:
         yield process
     except BaseException as error:

@@ -33,7 +33,7 @@ def main() -> None:
     _publish(cells, row.nbytes)
 
 
-def _ways(ours: service.Service) -> list[tuple[str, str, str]]:
+def _ways(ours: service.Service) -> list[tuple[str, str, client_load.Http]]:
     """Name, URL and the client's `http` setting."""
     return [
         ("HTTP/1.1, our client", ours.http_url, "1.1"),
