@@ -131,13 +131,14 @@ def _draw(path: Path, title: str, panels: Sequence[Bars]) -> None:
     for axis, panel in zip(axes[0], panels, strict=True):
         bars = axis.barh(list(panel.values), list(panel.values.values()), color="#3b6ea5")
         axis.bar_label(bars, [number(value) for value in panel.values.values()], padding=3)
+        goal = ""
         if panel.goal is not None:
-            axis.axvline(panel.goal, linestyle="--", color="#b03a2e", label=f"goal {number(panel.goal)}")
-            axis.legend(loc="lower right", fontsize="small")
+            axis.axvline(panel.goal, linestyle="--", color="#b03a2e")
+            goal = f"  (dashed: the goal, {number(panel.goal)})"
         axis.invert_yaxis()
         axis.margins(x=0.18)
         axis.set_title(panel.title, fontsize="medium")
-        axis.set_xlabel(panel.unit)
+        axis.set_xlabel(panel.unit + goal)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
