@@ -1,0 +1,1 @@
+"""The web console; its room, still empty."""

@@ -1,0 +1,1 @@
+"""Emulated links, traces and experiments over them; its room, still empty."""

@@ -74,8 +74,7 @@ class _Sweeper:
     def remove(self, watched: Watched) -> None:
         self._young.discard(watched)
         self._old.discard(watched)
-        if watched.asking is not None:
-            watched.asking.cancel()
+        watched.task = None
 
     def _sweep(self) -> None:
         for watched in self._old:
@@ -89,8 +88,11 @@ class _Sweeper:
 
 
 async def _ask(watched: Watched) -> None:
-    # Some fronts answer `receive` only when the client goes, others at once with an empty message.
-    while (await watched.receive())["type"] != "http.disconnect":
+    # Some fronts answer `receive` only when the client goes or the response has left, others at once with an empty
+    # message. It is never cancelled: pyvoy's cannot be.
+    while watched.task is not None:
+        if (await watched.receive())["type"] == "http.disconnect":
+            if watched.task is not None:
+                watched.task.cancel()
+            return
         await asyncio.sleep(_INTERVAL_S)
-    if watched.task is not None:
-        watched.task.cancel()

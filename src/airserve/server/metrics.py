@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -18,6 +18,8 @@ from airserve.serving.statistics import BATCH_BUCKETS, DURATION_BUCKETS_S
 from airserve.server.runtime import Runtime
 
 _LABELS = ["model", "version"]
+# A counter would get `_total` appended to its name, which Triton's dashboards do not know.
+_UNTYPED = "unknown"
 
 
 class RuntimeCollector(Collector):
@@ -48,19 +50,18 @@ def _counters(deployments: list[Deployment]) -> Iterator[Metric]:
         "nv_inference_compute_infer_duration_us": ("Cumulative compute duration in microseconds", "compute_ns", 1000),
     }
     for name, (text, attribute, divisor) in families.items():
-        family = CounterMetricFamily(name, text, labels=_LABELS)
+        family = Metric(name, text, _UNTYPED)
         for each in deployments:
-            family.add_metric(_labels(each), getattr(each.statistics, attribute) // divisor)
+            family.add_sample(name, _labels_by_name(each), getattr(each.statistics, attribute) // divisor)
         yield family
 
 
 def _failures(deployments: list[Deployment]) -> Metric:
-    family = CounterMetricFamily(
-        "nv_inference_request_failure", "Number of failed inference requests", labels=[*_LABELS, "reason"]
-    )
+    name = "nv_inference_request_failure"
+    family = Metric(name, "Number of failed inference requests", _UNTYPED)
     for each in deployments:
         for reason, count in sorted(each.statistics.failures.items()):
-            family.add_metric([*_labels(each), reason], count)
+            family.add_sample(name, {**_labels_by_name(each), "reason": reason}, count)
     return family
 
 
@@ -92,6 +93,10 @@ def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str,
         total += count
         buckets.append((bound, total))
     return buckets
+
+
+def _labels_by_name(deployment: Deployment) -> dict[str, str]:
+    return dict(zip(_LABELS, _labels(deployment), strict=True))
 
 
 def _labels(deployment: Deployment) -> list[str]:

@@ -1,0 +1,75 @@
+"""What a killed service leaves behind: every call that got an answer is in the ledger, exactly once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from airserve import Client
+from airserve.core.errors import AirserveError
+from tests.conftest import airserve, start_service
+from tests.models_for_tests import save_linear
+
+CONNECTIONS = 32
+CALLS = 10_000
+
+
+def test_a_service_killed_amid_ten_thousand_calls_has_counted_each_answered_call_once(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    airserve("publish", str(save_linear(tmp_path / "linear.onnx")), "--state-dir", str(state), "--json")
+    service = start_service(state, "--no-demo")
+    answered: list[int] = []
+    lock = threading.Lock()
+    x = np.ones((1, 4), np.float32)
+
+    def call_until_it_dies(worker: int) -> None:
+        with Client(service.url, service.key, retries=0, timeout_ms=5000) as client:
+            for number in range(CALLS // CONNECTIONS):
+                # The rows of a call tell the calls apart in the ledger by their size.
+                try:
+                    client.infer("linear", {"x": x})
+                except AirserveError:
+                    return
+                with lock:
+                    answered.append(worker * CALLS + number)
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        runs = [pool.submit(call_until_it_dies, worker) for worker in range(CONNECTIONS)]
+        while len(answered) < CALLS // 3:
+            time.sleep(0.01)
+        os.kill(service.ready["pid"], signal.SIGKILL)
+        for run in runs:
+            run.result()
+    service.process.wait(10)
+    assert CALLS // 3 <= len(answered) < CALLS
+
+    again = start_service(state, "--no-demo")
+    assert again.stop() == 0
+    with closing(sqlite3.connect(state / "airserve.db")) as ledger:
+        (counted,) = ledger.execute("SELECT count(*) FROM usage_events WHERE outcome = 'ok'").fetchone()
+        (ids,) = ledger.execute("SELECT count(DISTINCT id) FROM usage_events").fetchone()
+        (all_events,) = ledger.execute("SELECT count(*) FROM usage_events").fetchone()
+    # A call may have been recorded whose answer was cut off: at most those in flight at the kill.
+    assert len(answered) <= counted <= len(answered) + CONNECTIONS
+    assert ids == all_events
+
+
+def test_a_retried_call_is_metered_once_and_another_body_under_its_id_is_another_call(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    airserve("publish", str(save_linear(tmp_path / "linear.onnx")), "--state-dir", str(state), "--json")
+    service = start_service(state, "--no-demo")
+    with Client(service.url, service.key) as client:
+        for _ in range(3):
+            client.infer("linear", {"x": np.ones((1, 4), np.float32)}, call_id="order-17")
+        client.infer("linear", {"x": np.zeros((1, 4), np.float32)}, call_id="order-17")
+    assert service.stop() == 0
+    rows = airserve("usage", "--state-dir", str(state), "--json")
+    assert sum(row["ok"] for row in rows) == 2
