@@ -5,14 +5,11 @@ import socket
 import time
 from pathlib import Path
 
-
-
 from tests.conftest import Service, airserve, start_service
 from tests.models_for_tests import save_slow
 
 
 def test_calls_whose_clients_have_gone_free_their_work_and_cost_nothing(tmp_path: Path) -> None:
-
 
     folder = tmp_path
     airserve("publish", str(save_slow(folder / "slow.onnx")), "--state-dir", str(folder / "state"), "--json")

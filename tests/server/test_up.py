@@ -51,9 +51,10 @@ def test_plaintext_tls_and_quic_share_one_port(service: Service) -> None:
     assert service.ready["http_url"] == f"http://127.0.0.1:{port}"
     context = ssl.create_default_context(cafile=service.ready["ca"])
     context.set_alpn_protocols(["h2"])
-    with socket.create_connection(("127.0.0.1", port)) as tcp, context.wrap_socket(
-        tcp, server_hostname="localhost"
-    ) as tls:
+    with (
+        socket.create_connection(("127.0.0.1", port)) as tcp,
+        context.wrap_socket(tcp, server_hostname="localhost") as tls,
+    ):
         assert tls.selected_alpn_protocol() == "h2"
         assert tls.version() == "TLSv1.3"
 

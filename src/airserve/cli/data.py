@@ -19,7 +19,7 @@ _CLASSES_OF_INTEGERS = 50
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """x (N, columns) float32; targets are class numbers (N,) where `labels` names classes, else values (N, K) float32."""
+    """x (N, columns) float32; targets: class numbers (N,) where `labels` names classes, else values (N, K) float32."""
 
     x: Array
     targets: Array

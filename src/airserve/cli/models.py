@@ -164,5 +164,3 @@ def _say_alias(model: str, alias: str, version: int, as_json: bool) -> None:
         print_json({"model": model, "alias": alias, "version": version})
     else:
         console.print(f"'{alias}' of {model} points at version {version}", highlight=False)
-
-

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from airserve.core.errors import InvalidInputError, MissingKeyError, NotFoundErr
 from airserve.core.tensor import NUMPY_OF
 
 
-class Http(str, Enum):
+class Http(StrEnum):
     """The protocol to call with."""
 
     auto = "auto"
@@ -74,10 +75,8 @@ def predict(
 def _where(url: str | None, key: str | None, ca: Path | None, state_dir: Path) -> tuple[str, str, Path | None]:
     """What was given, else what `airserve up` left for this user."""
     kept: dict[str, Any] = {}
-    try:
+    with contextlib.suppress(OSError, ValueError):
         kept = json.loads((state_dir.expanduser() / "credentials.json").read_text())
-    except (OSError, ValueError):
-        pass
     found_url, found_key = url or kept.get("url"), key or kept.get("key")
     if not found_url:
         raise NotFoundError("no service is known here; give --url, or start one with airserve up")

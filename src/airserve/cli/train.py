@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +32,7 @@ Examples: `airserve train sklearn:digits` · `airserve train houses.csv --target
 """
 
 
-class Optimiser(str, Enum):
+class Optimiser(StrEnum):
     """Whole data set, mini-batches with momentum, or Adam."""
 
     gd = "gd"
@@ -40,7 +40,7 @@ class Optimiser(str, Enum):
     adam = "adam"
 
 
-class ScheduleName(str, Enum):
+class ScheduleName(StrEnum):
     """How the learning rate goes."""
 
     constant = "constant"
@@ -48,14 +48,14 @@ class ScheduleName(str, Enum):
     dynamic = "dynamic"
 
 
-class Per(str, Enum):
+class Per(StrEnum):
     """What the schedule counts."""
 
     step = "step"
     epoch = "epoch"
 
 
-class ActivationName(str, Enum):
+class ActivationName(StrEnum):
     """Of the hidden layers."""
 
     relu = "relu"
@@ -148,7 +148,10 @@ def _make_room(folder: Path, force: bool) -> None:
 
 def _name_of(data: str) -> str:
     stem = data.removeprefix("sklearn:") if data.startswith("sklearn:") else Path(data).stem
-    return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in stem.lower()).strip("-") or "model"
+    return (
+        "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in stem.lower()).strip("-")
+        or "model"
+    )
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -164,7 +167,11 @@ def _sizes(text: str) -> tuple[int, ...]:
 @contextmanager
 def _progress(epochs: int) -> Iterator[OnEpoch]:
     """A bar with loss, accuracy, rate and time left, on standard error."""
-    columns = (TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"), BarColumn(), TextColumn("{task.fields[facts]}"))
+    columns = (
+        TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+        BarColumn(),
+        TextColumn("{task.fields[facts]}"),
+    )
     with Progress(*columns, TimeRemainingColumn(), console=error_console) as bar:
         task = bar.add_task("", total=epochs, facts="")
 

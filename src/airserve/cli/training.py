@@ -172,7 +172,8 @@ def _split(dataset: Dataset, recipe: Recipe) -> tuple[Array, Array, Array]:
     test, hold, learn = order[:tested], order[tested : tested + held], order[tested + held :]
     if not len(test) or not len(learn) or (validation and not len(hold)):
         raise InvalidInputError(
-            f"{len(order)} rows are too few to hold back {recipe.test:.0%} for the test and {validation:.0%} for validation"
+            f"{len(order)} rows are too few to hold back {recipe.test:.0%} for the test and {validation:.0%} "
+            "for validation"
         )
     return learn, hold, test
 

@@ -54,9 +54,7 @@ def up(
     from airserve.server.settings import load_settings
     from airserve.server.supervisor import serve
 
-    settings = load_settings(
-        state_dir, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, log_level=log_level
-    )
+    settings = load_settings(state_dir, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, log_level=log_level)
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
     credentials = prepare(settings.state_dir, demo=demo)
@@ -129,4 +127,3 @@ def _curl_line(ready: dict[str, Any], address: Address) -> str:
         "-d", json.dumps(request, separators=(",", ":")),
     ]  # fmt: skip
     return shlex.join(parts)
-

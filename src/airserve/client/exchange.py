@@ -86,7 +86,7 @@ class Attempts:
         """
         if not isinstance(error, (OverloadedError, RateLimitedError, UnreachableError)) or self.made > self.retries:
             raise error
-        pause = draw * min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**self.made)
+        pause = float(draw * min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**self.made))
         pause = max(pause, error.retry_after or 0.0)
         if self.deadline is not None and now + pause >= self.deadline:
             raise error

@@ -23,12 +23,14 @@ def transport_options(http: str, ca: str | Path | bytes | None) -> dict[str, Any
     options: dict[str, Any] = {"http_version": _VERSION_OF.get(http), "follow_redirects": False, "enable_otel": False}
     if ca is None:
         return {**options, "tls_include_system_certs": True}
-    if not isinstance(ca, bytes):
-        try:
-            ca = Path(ca).read_bytes()
-        except OSError as error:
-            raise InvalidInputError(f"the CA certificate {ca} cannot be read: {error.strerror}") from None
-    return {**options, "tls_ca_cert": ca}
+    return {**options, "tls_ca_cert": ca if isinstance(ca, bytes) else _read(Path(ca))}
+
+
+def _read(ca: Path) -> bytes:
+    try:
+        return ca.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"the CA certificate {ca} cannot be read: {error.strerror}") from None
 
 
 def as_response(response: pyqwest.FullResponse) -> HttpResponse:

@@ -52,7 +52,7 @@ def _as_text(array: Array, name: str) -> Array:
     try:
         flat = [item.decode() if isinstance(item, bytes) else item for item in array.ravel()]
     except UnicodeDecodeError:
-        raise InvalidInputError(f"input '{name}' of this model takes UTF-8 text; an element is not valid UTF-8") from None
+        raise InvalidInputError(f"input '{name}' of this model takes text; an element is not valid UTF-8") from None
     text = np.empty(array.size, dtype=object)
     text[:] = flat
     return text.reshape(array.shape)

@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,11 +102,11 @@ class Catalog:
             self._store_package(package, scratch)
             return self._enter(package, alias)
 
-    def list(self) -> list[VersionInfo]:
+    def list(self) -> Sequence[VersionInfo]:
         """Every version of every model, by name and version."""
         return self._infos()
 
-    def show(self, model: str) -> list[VersionInfo]:
+    def show(self, model: str) -> Sequence[VersionInfo]:
         """Every version of `model`. Raises `NotFoundError`."""
         infos = self._infos(model)
         if not infos:
@@ -130,7 +130,9 @@ class Catalog:
                 raise NotFoundError(f"model '{model}' has no alias '{alias}'")
             former = connection.execute(
                 sa.select(_changes.version)
-                .join(tables.versions, sa.and_(_versions.model == _changes.model, _versions.version == _changes.version))
+                .join(
+                    tables.versions, sa.and_(_versions.model == _changes.model, _versions.version == _changes.version)
+                )
                 .where(_changes.model == model, _changes.alias == alias, _changes.version != current)
                 .where(_versions.retired_ns.is_(None))
                 .order_by(_changes.id.desc())
@@ -138,7 +140,7 @@ class Catalog:
             if former is None:
                 raise ConflictError(f"'{alias}' of model '{model}' never pointed at another version that still exists")
             _point(connection, model, alias, former)
-            return former
+            return int(former)
 
     def retire(self, model: str, version: int) -> None:
         """Take a version out of use for good; one that an alias points at is refused."""
@@ -168,7 +170,7 @@ class Catalog:
             raise _no_model(model)
         return result
 
-    def deployments(self) -> list[DeploymentSpec]:
+    def deployments(self) -> Sequence[DeploymentSpec]:
         """What a server must have loaded: each version that an alias points at."""
         return [
             DeploymentSpec(
@@ -240,7 +242,7 @@ class Catalog:
         )
         return version
 
-    def _infos(self, model: str | None = None) -> list[VersionInfo]:
+    def _infos(self, model: str | None = None) -> Sequence[VersionInfo]:
         query = sa.select(tables.versions).order_by(_versions.model, _versions.version)
         if model is not None:
             query = query.where(_versions.model == model)
@@ -296,9 +298,7 @@ def _point(connection: sa.Connection, model: str, alias: str, version: int) -> N
     if current == version:
         return
     if current is None:
-        connection.execute(
-            tables.aliases.insert().values(model=model, alias=alias, version=version, changed_ns=now_ns)
-        )
+        connection.execute(tables.aliases.insert().values(model=model, alias=alias, version=version, changed_ns=now_ns))
     else:
         connection.execute(tables.aliases.update().where(where).values(version=version, changed_ns=now_ns))
     connection.execute(

@@ -74,7 +74,9 @@ def _load(path: Path) -> onnx.ModelProto:
         _refuse_external_data(model.graph, path)
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, DecodeError, ValueError) as error:
-        raise BadPackageError(f"{path.name} is no valid ONNX model: {str(error).strip().splitlines()[0][:200]}") from None
+        raise BadPackageError(
+            f"{path.name} is no valid ONNX model: {str(error).strip().splitlines()[0][:200]}"
+        ) from None
     strangers = sorted({opset.domain for opset in model.opset_import} - _KNOWN_DOMAINS)
     if strangers:
         raise BadPackageError(f"{path.name} uses operators of {', '.join(strangers)}, which this server does not run")
@@ -85,7 +87,8 @@ def _refuse_external_data(graph: onnx.GraphProto, path: Path) -> None:
     for initializer in graph.initializer:
         if initializer.data_location == TensorProto.EXTERNAL:
             raise BadPackageError(
-                f"{path.name} keeps the tensor '{initializer.name[:80]}' in another file; save it with all weights inside"
+                f"{path.name} keeps the tensor '{initializer.name[:80]}' in another file; "
+                "save it with all weights inside"
             )
     for node in graph.node:
         for attribute in node.attribute:

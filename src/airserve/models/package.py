@@ -158,7 +158,9 @@ def _unpack(path: Path, folder: Path, max_bytes: int) -> None:
                 if entry.isdir():
                     continue
                 if not entry.isfile():
-                    raise BadPackageError(f"{entry.name[:80]}: only plain files may be in a package, no links or devices")
+                    raise BadPackageError(
+                        f"{entry.name[:80]}: only plain files may be in a package, no links or devices"
+                    )
                 if number >= MAX_FILES or entry.size > left:
                     raise BadPackageError(f"the package is larger than {max_bytes} bytes or {MAX_FILES} files")
                 left -= entry.size

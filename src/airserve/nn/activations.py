@@ -38,11 +38,13 @@ def _sigmoid(a: Array) -> Array:
 
 
 def _sigmoid_back(y: Array, grad: Array) -> Array:
-    return grad * y * (1 - y)
+    delta: Array = grad * y * (1 - y)
+    return delta
 
 
 def _tanh_back(y: Array, grad: Array) -> Array:
-    return grad * (1 - y * y)
+    delta: Array = grad * (1 - y * y)
+    return delta
 
 
 def _relu(a: Array) -> Array:
@@ -55,12 +57,14 @@ def _relu_back(y: Array, grad: Array) -> Array:
 
 def _softmax(a: Array) -> Array:
     e = np.exp(a - a.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    y: Array = e / e.sum(axis=-1, keepdims=True)
+    return y
 
 
 def _softmax_back(y: Array, grad: Array) -> Array:
     # The Jacobian is diag(y) − y·yᵀ; its product with the gradient needs no matrix.
-    return y * (grad - (grad * y).sum(axis=-1, keepdims=True))
+    delta: Array = y * (grad - (grad * y).sum(axis=-1, keepdims=True))
+    return delta
 
 
 IDENTITY = Activation("identity", lambda a: a, lambda _, grad: grad)

@@ -57,7 +57,9 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
         raise TrainingError(f"the checkpoint {path} cannot be read: {error}") from None
     network = trainer.network
     if tuple(facts["sizes"]) != network.sizes or tensors["parameters"].dtype != network.dtype:
-        raise TrainingError(f"the checkpoint {path} is of a network {facts['sizes']}, this one is {list(network.sizes)}")
+        raise TrainingError(
+            f"the checkpoint {path} is of a network {facts['sizes']}, this one is {list(network.sizes)}"
+        )
     network.parameters[:] = tensors["parameters"]
     trainer.optimiser.state = {
         name.removeprefix("optimiser."): np.array(array)

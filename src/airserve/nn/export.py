@@ -117,7 +117,9 @@ class _Graph:
         if network.sizes[-1] == 1:
             positive = self._flow
             self._nodes.append(
-                self._onnx.helper.make_node("Sub", [self.constant("one", np.float32([1])), positive], ["negative"])
+                self._onnx.helper.make_node(
+                    "Sub", [self.constant("one", np.ones(1, np.float32)), positive], ["negative"]
+                )
             )
             self._flow = "negative"
             self.add("Concat", positive, axis=1)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from airserve.nn.activations import SIGMOID
 from airserve.nn.errors import TrainingError
 
 Array = npt.NDArray[Any]
@@ -55,7 +56,8 @@ class MeanSquaredError:
     def gradient(self, outputs: Array, targets: Array) -> Array:
         """2 (y − t) / (N·K)."""
         _same_shape(outputs, targets)
-        return (outputs - targets) * outputs.dtype.type(2 / max(1, outputs.size))
+        grad: Array = (outputs - targets) * outputs.dtype.type(2 / max(1, outputs.size))
+        return grad
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,8 @@ class BinaryCrossEntropy:
     def gradient(self, outputs: Array, targets: Array) -> Array:
         """(σ(z) − t) / (N·K)."""
         _same_shape(outputs, targets)
-        from airserve.nn.activations import SIGMOID
-
-        return (SIGMOID.forward(outputs) - targets) * outputs.dtype.type(1 / max(1, outputs.size))
+        grad: Array = (SIGMOID.forward(outputs) - targets) * outputs.dtype.type(1 / max(1, outputs.size))
+        return grad
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class CategoricalCrossEntropy:
     def gradient(self, outputs: Array, targets: Array) -> Array:
         """(softmax(z) − onehot(class)) / N."""
         self._rows(outputs, targets)
-        grad = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        grad: Array = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         grad /= grad.sum(axis=1, keepdims=True)
         grad[np.arange(len(targets)), targets] -= 1
         grad /= max(1, len(targets))

@@ -10,8 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from airserve.server.disconnect import Disconnects
 from airserve.server.body import read_body
+from airserve.server.disconnect import Disconnects
 from airserve.server.endpoints import Endpoints
 from airserve.server.http import Request
 from airserve.server.runtime import Runtime

@@ -13,9 +13,9 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from airserve.server.runtime import Runtime
 from airserve.serving.deployment import Deployment
 from airserve.serving.statistics import BATCH_BUCKETS, DURATION_BUCKETS_S
-from airserve.server.runtime import Runtime
 
 _LABELS = ["model", "version"]
 # A counter would get `_total` appended to its name, which Triton's dashboards do not know.
@@ -81,7 +81,9 @@ def _histograms(deployments: list[Deployment]) -> Iterator[Metric]:
     size = HistogramMetricFamily("airserve_batch_rows", "Rows of each model execution", labels=_LABELS)
     for each in deployments:
         seen = each.statistics
-        duration.add_metric(_labels(each), _cumulative(DURATION_BUCKETS_S, seen.duration_buckets), seen.duration_ns / 1e9)
+        duration.add_metric(
+            _labels(each), _cumulative(DURATION_BUCKETS_S, seen.duration_buckets), seen.duration_ns / 1e9
+        )
         size.add_metric(_labels(each), _cumulative(BATCH_BUCKETS, seen.batch_buckets), seen.rows)
     yield from (duration, size)
 

@@ -14,10 +14,10 @@ from airserve.metering.journal import Journal
 from airserve.metering.ledger import last_epoch
 from airserve.metering.prices import PriceBook, load_prices
 from airserve.models.catalog import Catalog
-from airserve.serving.gate import Gate
-from airserve.serving.service import Service
 from airserve.server.keeper import Keeper
 from airserve.server.settings import Settings
+from airserve.serving.gate import Gate
+from airserve.serving.service import Service
 from airserve.storage.database import Database
 
 log = structlog.get_logger("airserve.server")

@@ -123,7 +123,9 @@ def _only_server_of(state_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConflictError(f"{state_dir} is served already; stop that service, or choose another --state-dir") from None
+            raise ConflictError(
+                f"{state_dir} is served already; stop that service, or choose another --state-dir"
+            ) from None
         yield
 
 
@@ -161,4 +163,3 @@ async def _drain(http_url: str, token: str, seconds: float) -> None:
         await asyncio.wait_for(request, seconds + 5)
     except NETWORK_ERRORS as error:
         log.warning("drain did not finish", reason=str(error))
-

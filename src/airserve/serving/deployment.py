@@ -141,7 +141,7 @@ class Deployment:
         late = DeadlineExceededError("Request timeout expired: the call waited too long and is not charged")
         gone = CancelledError("the client has gone")
         tickets = [*batch.late, *batch.gone]
-        results: list[Reply | AirserveError] = [late] * len(batch.late) + [gone] * len(batch.gone)
+        results: list[Reply | AirserveError] = [*[late] * len(batch.late), *[gone] * len(batch.gone)]
         self._record([usage_event(ticket, self.spec.version, Outcome.LATE) for ticket in batch.late])
         self._record([usage_event(ticket, self.spec.version, Outcome.CANCELLED) for ticket in batch.gone])
         self._end(tickets, results, time.monotonic_ns())

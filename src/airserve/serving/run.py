@@ -26,9 +26,7 @@ class Ran:
     compute_ns: int | None = None
 
 
-def run_batch(
-    model: Model, name: str, version: int, batch: Batch[Ticket], started_ns: int, journal: Journal
-) -> Ran:
+def run_batch(model: Model, name: str, version: int, batch: Batch[Ticket], started_ns: int, journal: Journal) -> Ran:
     """Compute and record the calls of `batch`; every usage event is in the journal when this returns.
 
     A batch that fails is run again call by call, so that one bad input fails alone. If usage cannot be recorded
