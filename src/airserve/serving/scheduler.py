@@ -22,21 +22,20 @@ _LEAST_WAIT_NS = 300_000
 
 
 class Scheduler(Generic[T]):
-    """The waiting calls of one deployment and its measured speed, with `workers` batches running at once."""
+    """The waiting calls of one deployment and its measured speed, with `workers` batches running at once.
+
+    `batch_rows` is the most rows of the next batch, from the curve as it is now.
+    """
 
     def __init__(self, *, capacity: int, max_rows: int, workers: int, curve: ServiceCurve) -> None:
         self.queue: DeadlineQueue[T] = DeadlineQueue(capacity)
         self.curve = curve
         self.max_rows = max(1, max_rows)
         self.workers = workers
+        self.batch_rows = curve.best_batch(self.max_rows)
         self._expected_ends: dict[int, int] = {}
         self._last_rows = 0
         self._last_end_ns = 0
-
-    @property
-    def batch_rows(self) -> int:
-        """The most rows of the next batch, from the curve as it is now."""
-        return self.curve.best_batch(self.max_rows)
 
     def expected_wait_ns(self, now_ns: int) -> int:
         """How long what runs and what waits will keep the workers busy, from now on."""
@@ -90,6 +89,7 @@ class Scheduler(Generic[T]):
         self._last_end_ns = now_ns
         if ns is not None:
             self.curve.observe(batch.rows, ns)
+            self.batch_rows = self.curve.best_batch(self.max_rows)
 
     @property
     def running(self) -> int:
