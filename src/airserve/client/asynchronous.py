@@ -22,7 +22,7 @@ from airserve.client.exchange import (
     parse_json,
     parse_outputs,
 )
-from airserve.client.transport import NETWORK_ERRORS, as_response, transport_options, unreachable
+from airserve.client.transport import NETWORK_ERRORS, as_response, no_answer, transport_options
 from airserve.core.call import Tensors
 from airserve.core.errors import AirserveError
 
@@ -98,7 +98,7 @@ class AsyncClient:
                     return as_response(await self._http.get(url, headers))
                 return as_response(await self._http.post(url, headers, request.body))
         except NETWORK_ERRORS as error:
-            raise unreachable(self._settings.url, error) from error
+            raise no_answer(self._settings.url, error, timeout_s) from error
 
     async def close(self) -> None:
         """Close the connections."""

@@ -8,7 +8,7 @@ from typing import Any
 import pyqwest
 
 from airserve.client.exchange import HttpResponse
-from airserve.core.errors import InvalidInputError, UnreachableError
+from airserve.core.errors import AirserveError, DeadlineExceededError, InvalidInputError, UnreachableError
 
 NETWORK_ERRORS = (OSError, pyqwest.ReadError, pyqwest.WriteError, pyqwest.RemoteProtocolError)
 _VERSION_OF = {
@@ -40,7 +40,12 @@ def as_response(response: pyqwest.FullResponse) -> HttpResponse:
     )
 
 
-def unreachable(url: str, error: BaseException) -> UnreachableError:
-    """No answer came; whether the service did the work is not known, so the same call id goes with the next attempt."""
+def no_answer(url: str, error: BaseException, timeout_s: float | None) -> AirserveError:
+    """What it means that no answer came: the call's time has run out, or the service cannot be reached.
+
+    Whether the service did the work is not known, so the same call id goes with the next attempt.
+    """
+    if isinstance(error, TimeoutError) and timeout_s is not None:
+        return DeadlineExceededError(f"the time for this call ran out: no answer within {timeout_s * 1000:.3g} ms")
     detail = str(error).strip() or type(error).__name__
     return UnreachableError(f"no answer from {url}: {detail[:200]}")
