@@ -43,9 +43,8 @@ def test_one_client_is_shared_by_threads(service: Service) -> None:
         wrong: list[int] = []
 
         def call(i: int) -> None:
-            for _ in range(20):
-                if not np.array_equal(client.infer("linear", {"x": X * i})["y"], X * i * 2):
-                    wrong.append(i)
+            answers = [client.infer("linear", {"x": X * i})["y"] for _ in range(20)]
+            wrong.extend(i for answer in answers if not np.array_equal(answer, X * i * 2))
 
         threads = [threading.Thread(target=call, args=(i,)) for i in range(8)]
         for thread in threads:

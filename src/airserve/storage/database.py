@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airserve.core.errors import OverloadedError
+from airserve.core.errors import AirserveError, InvalidInputError, OverloadedError
 from airserve.storage.migrate import HEAD, upgrade
 
 FILE_NAME = "airserve.db"
@@ -40,13 +40,19 @@ class Database:
     @classmethod
     def open(cls, state_dir: Path) -> Database:
         """The database of `state_dir`, made or migrated where needed; the folder is private to its owner."""
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInputError(f"{state_dir} cannot be the state folder: {error.strerror}") from None
         engine = sa.create_engine(f"sqlite:///{state_dir / FILE_NAME}", isolation_level="AUTOCOMMIT")
         sa.event.listen(engine, "connect", _configure)
-        if _revision(engine) != HEAD:
-            with _exclusive(state_dir / _LOCK_NAME), engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-                upgrade(connection)
+        try:
+            if _revision(engine) != HEAD:
+                with _exclusive(state_dir / _LOCK_NAME), engine.connect() as connection:
+                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                    upgrade(connection)
+        except sa.exc.DatabaseError as error:
+            raise AirserveError(f"the database {state_dir / FILE_NAME} cannot be used: {error.orig}") from error
         return cls(state_dir, engine)
 
     @contextmanager
