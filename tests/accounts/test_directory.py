@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import secrets
 import stat
 from collections.abc import Iterator
@@ -113,4 +112,4 @@ def test_the_pepper_is_made_once_however_many_start_at_once(tmp_path: Path) -> N
         peppers = set(pool.map(lambda _: load_or_create_pepper(tmp_path), range(32)))
     assert len(peppers) == 1
     assert stat.S_IMODE((tmp_path / "pepper").stat().st_mode) == 0o400
-    assert os.listdir(tmp_path) == ["pepper"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pepper"]

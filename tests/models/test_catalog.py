@@ -100,10 +100,10 @@ def test_a_publish_that_is_killed_at_any_moment_leaves_the_catalog_whole(tmp_pat
     usual = time.monotonic() - start
     killed = 0
     for attempt in range(12):
+        command = [sys.executable, "-m", "airserve.cli", "publish", str(graph(tmp_path, 2 + attempt))]
         process = subprocess.Popen(
-            [sys.executable, "-m", "airserve.cli", "publish", str(graph(tmp_path, 2 + attempt)), "--state-dir", str(state)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [*command, "--state-dir", str(state)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         time.sleep(usual * draw.uniform(0.3, 1.0))
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)

@@ -44,28 +44,31 @@ def to_raw(array: Array) -> bytes | memoryview:
         return _join_strings(array)
     if array.dtype.byteorder == ">" or (sys.byteorder == "big" and array.dtype.itemsize > 1):
         array = array.astype(array.dtype.newbyteorder("<"))
-    return memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b""
+    return np.ascontiguousarray(array).data.cast("B") if array.size else b""
 
 
 def _strings(data: bytes | memoryview, count: int, name: str) -> Array:
-    """Each element needs at least its length's four bytes, so `count` is checked before anything is allocated."""
-    if count * _LENGTH.size > len(data):
-        raise InvalidInputError(f"unexpected number of string elements for input '{name}', expecting {count}")
-    array = np.empty(count, dtype=object)
+    """What is allocated follows from the bytes that are there, never from a `count` that only claims them."""
+    elements: list[bytes] = []
     offset, size = 0, len(data)
-    for index in range(count):
+    while offset < size:
         if size - offset < _LENGTH.size:
             raise InvalidInputError(f"incomplete string length indicator for inference input '{name}'")
         (length,) = _LENGTH.unpack_from(data, offset)
         offset += _LENGTH.size
         if size - offset < length:
-            raise InvalidInputError(f"incomplete string data for inference input '{name}', expecting {length} bytes")
-        array[index] = bytes(data[offset : offset + length])
+            raise InvalidInputError(
+                f"incomplete string data for inference input '{name}', expecting string of length {length} "
+                f"but only {size - offset} bytes available"
+            )
+        elements.append(bytes(data[offset : offset + length]))
         offset += length
-    if offset != size:
+    if len(elements) != count:
         raise InvalidInputError(
-            f"unexpected number of string elements {count} and more for inference input '{name}', expecting {count}"
+            f"unexpected number of string elements {len(elements)} for inference input '{name}', expecting {count}"
         )
+    array = np.empty(count, dtype=object)
+    array[:] = elements
     return array
 
 

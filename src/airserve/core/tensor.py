@@ -75,15 +75,19 @@ class Signature:
 
 
 def element_count(shape: Sequence[int], name: str) -> int:
-    """The number of elements of `shape`; refuses negative sizes and counts beyond `MAX_ELEMENTS`."""
-    if any(size < 0 for size in shape):
+    """The number of elements of `shape`; refuses negative sizes and counts beyond `MAX_ELEMENTS`.
+
+    An axis of size 0 hides no overflow of the others, since NumPy refuses such shapes too.
+    """
+    if min(shape, default=0) < 0:
         raise InvalidInputError(f"input '{name}' has a negative size in its shape {list(shape)}; sizes are 0 or more")
-    count = math.prod(shape)
-    if count > MAX_ELEMENTS:
+    extent = math.prod(shape) or math.prod(size or 1 for size in shape)
+    if extent > MAX_ELEMENTS:
         raise InvalidInputError(
-            f"shape {_short(shape)} of input '{name}' causes total element count to exceed maximum size of {MAX_ELEMENTS}"
+            f"shape {_short(shape)} of input '{name}' causes total element count "
+            f"to exceed maximum size of {MAX_ELEMENTS}"
         )
-    return count
+    return 0 if 0 in shape else extent
 
 
 def _short(shape: Sequence[int]) -> str:

@@ -16,6 +16,7 @@ from airserve.codecs.tensors import from_raw
 from airserve.core.call import Array, Tensors
 from airserve.core.errors import InvalidInputError, NotImplementedHereError
 from airserve.core.tensor import Signature, TensorSpec, element_count
+from airserve.protocols.content_coding import preferred_coding
 from airserve.protocols.open_inference.document import Document, Input, Parameters, parse_document
 from airserve.protocols.open_inference.json_data import from_json
 from airserve.protocols.open_inference.raw import raw_request
@@ -34,14 +35,19 @@ class RequestedOutput:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """What the client asks for. `outputs` empty means all, then as raw bytes if `binary_default`."""
+    """What the client asks for. `outputs` empty means all, then as raw bytes if `binary_default`.
+
+    `timeout_us` is the protocol's own deadline in microseconds; `reply_coding` the content coding that the client
+    prefers for the reply, None for as it is.
+    """
 
     id: str
     inputs: Tensors
     rows: int
-    outputs: Sequence[RequestedOutput] = ()
+    outputs: tuple[RequestedOutput, ...] = ()
     binary_default: bool = False
     timeout_us: int | None = None
+    reply_coding: str | None = None
 
 
 def decode_infer(
@@ -51,9 +57,11 @@ def decode_infer(
     coding = headers.get(b"content-encoding")
     if coding is not None:
         body = inflate(body, coding.decode("latin-1"), max_bytes)
+    accepted = headers.get(b"accept-encoding")
+    reply_coding = preferred_coding(accepted) if accepted is not None else None
     header = headers.get(b"inference-header-content-length")
     if header is None:
-        json_part, tail = body, memoryview(b"")
+        json_part, tail = memoryview(body), memoryview(b"")
     else:
         length = int(header) if header.isdigit() and len(header) < 20 else -1
         if not 0 <= length <= len(body):
@@ -62,7 +70,7 @@ def decode_infer(
             )
         if length == 0:
             inputs, rows = raw_request(model, signature, body)
-            return InferRequest("", inputs, rows, binary_default=True)
+            return InferRequest("", inputs, rows, binary_default=True, reply_coding=reply_coding)
         view = memoryview(body)
         json_part, tail = view[:length], view[length:]
     document = parse_document(json_part)
@@ -75,6 +83,7 @@ def decode_infer(
         outputs=_outputs(model, signature, document),
         binary_default=_flag(document.parameters, "binary_data_output"),
         timeout_us=_timeout_us(document.parameters or _NOTHING),
+        reply_coding=reply_coding,
     )
 
 
@@ -140,7 +149,9 @@ def _check(model: str, given: Input, spec: TensorSpec) -> None:
             f"inference input '{spec.name}' data-type is '{given.datatype[:20]}', but model '{model}' "
             f"expects '{spec.datatype}'"
         )
-    element_count(given.shape, spec.name)
+    # A wrong rank is refused before any product of its sizes, which a hostile shape makes expensive.
+    if len(given.shape) == len(spec.shape):
+        element_count(given.shape, spec.name)
     if not spec.accepts(given.shape):
         raise InvalidInputError(
             f"unexpected shape for input '{spec.name}' for model '{model}'. "
@@ -161,26 +172,28 @@ def _rows(model: str, signature: Signature, inputs: Tensors) -> int:
     return int(count)
 
 
-def _outputs(model: str, signature: Signature, document: Document) -> list[RequestedOutput]:
+def _outputs(model: str, signature: Signature, document: Document) -> tuple[RequestedOutput, ...]:
     specs = {spec.name: spec for spec in signature.outputs}
-    outputs: list[RequestedOutput] = []
+    outputs: dict[str, RequestedOutput] = {}
     for asked in document.outputs or ():
         if asked.name not in specs:
             raise InvalidInputError(f"unexpected inference output '{asked.name[:80]}' for model '{model}'")
-        if any(asked.name == other.name for other in outputs):
+        if asked.name in outputs:
             raise InvalidInputError(f"inference output '{asked.name}' is asked for twice for model '{model}'")
         parameters = asked.parameters or _NOTHING
         if "classification" in parameters or _SHARED_MEMORY in parameters:
             raise NotImplementedHereError("'classification' and shared memory outputs are not offered by this server")
-        outputs.append(RequestedOutput(asked.name, _flag(parameters, "binary_data")))
+        outputs[asked.name] = RequestedOutput(asked.name, _flag(parameters, "binary_data"))
     binary = _flag(document.parameters, "binary_data_output")
-    for name, is_binary in [(each.name, each.binary) for each in outputs] or [(name, binary) for name in specs]:
+    for name, is_binary in [(each.name, each.binary) for each in outputs.values()] or [
+        (name, binary) for name in specs
+    ]:
         # Refused before anything is computed, and paid for.
         if specs[name].datatype == "FP16" and not is_binary:
             raise InvalidInputError(
                 f"sending FP16 data via JSON is not supported. Please use the binary data format for output {name}"
             )
-    return outputs
+    return tuple(outputs.values())
 
 
 def _refuse_reserved(parameters: Mapping[str, Any]) -> None:
@@ -216,4 +229,5 @@ def _missing(model: str, wanted: list[str], got: list[str]) -> str:
 
 
 def _compact(shape: Sequence[int]) -> str:
-    return "[" + ",".join(map(str, shape)) + "]"
+    text = "[" + ",".join(map(str, shape)) + "]"
+    return text if len(text) <= 120 else text[:117] + "..."

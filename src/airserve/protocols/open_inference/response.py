@@ -10,14 +10,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from airserve.codecs.compression import deflate
 from airserve.codecs.tensors import as_bytes, to_raw
 from airserve.core.call import Array, Reply
 from airserve.core.errors import AirserveError, InvalidInputError
 from airserve.core.tensor import datatype_of
 from airserve.protocols.encoded import Encoded, Headers
 from airserve.protocols.open_inference.request import InferRequest, RequestedOutput
+from airserve.protocols.open_inference.routes import WrongMethodError
 
 _JOIN_BELOW = 64 << 10
+_COMPRESS_FROM = 1 << 10
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -42,15 +45,19 @@ def encode_infer(request: InferRequest, reply: Reply, extra_headers: Iterable[tu
     document: dict[str, Any] = {"model_name": reply.model, "model_version": reply.version, "outputs": tensors}
     if request.id:
         document["id"] = request.id
-    return _assemble(_as_json(document, reply, tensors), raws, extra_headers)
+    return _assemble(_as_json(document, reply, tensors), raws, extra_headers, request.reply_coding)
 
 
 def render_error(error: AirserveError) -> Encoded:
     """`{"error": "…"}` as clients of the protocol read it, with our stable code beside."""
-    body = _encode_json({"error": error.message, "code": error.code})
+    # A sentence may quote what is no Unicode (a file name, say); it is answered all the same.
+    message = error.message.encode(errors="replace").decode()
+    body = _encode_json({"error": message, "code": error.code})
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
+    if isinstance(error, WrongMethodError):
+        headers.append((b"allow", error.allow.encode()))
     if error.http_status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if error.http_status == 415:
@@ -59,12 +66,12 @@ def render_error(error: AirserveError) -> Encoded:
 
 
 def _assemble(
-    document: bytes, raws: list[bytes | memoryview], extra_headers: Iterable[tuple[bytes, bytes]]
+    document: bytes, raws: list[bytes | memoryview], extra_headers: Iterable[tuple[bytes, bytes]], coding: str | None
 ) -> Encoded:
     size = sum(map(len, raws))
-    headers: Headers = [(b"content-length", b"%d" % (len(document) + size)), *extra_headers]
     if not size:
-        return Encoded(200, [(b"content-type", b"application/json"), *headers], [document])
+        return _json_reply(document, extra_headers, coding)
+    headers: Headers = [(b"content-length", b"%d" % (len(document) + size)), *extra_headers]
     headers = [
         (b"content-type", b"application/octet-stream"),
         (b"inference-header-content-length", b"%d" % len(document)),
@@ -74,6 +81,15 @@ def _assemble(
         # A second message to the front costs more than copying a little.
         return Encoded(200, headers, [b"".join((document, *raws))])
     return Encoded(200, headers, [document, *raws])
+
+
+def _json_reply(document: bytes, extra_headers: Iterable[tuple[bytes, bytes]], coding: str | None) -> Encoded:
+    """JSON is compressed for who asks; raw tensors never are: floats hardly shrink, and cost milliseconds to try."""
+    headers: Headers = [(b"content-type", b"application/json")]
+    if coding is not None and len(document) >= _COMPRESS_FROM:
+        document = deflate([document], coding)
+        headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
+    return Encoded(200, [*headers, (b"content-length", b"%d" % len(document)), *extra_headers], [document])
 
 
 def _as_json(document: dict[str, Any], reply: Reply, tensors: list[dict[str, Any]]) -> bytes:
