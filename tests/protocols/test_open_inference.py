@@ -77,7 +77,8 @@ def test_routes(method: str, path: str, operation: Operation, model: str | None,
     [
         ("GET", "/", 404), ("GET", "/v1", 404), ("GET", "/v2/models", 404), ("GET", "/v2/models/", 404),
         ("GET", "/v2/models/m/other", 404), ("POST", "/v2", 405), ("GET", "/v2/models/m/infer", 405),
-        ("POST", "/v2/repository/index", 501), ("GET", "/v2/systemsharedmemory/status", 501), ("GET", "/" + "x" * 9999, 404),
+        ("POST", "/v2/repository/index", 501), ("GET", "/v2/systemsharedmemory/status", 501),
+        ("GET", "/" + "x" * 9999, 404),
     ],
 )  # fmt: skip
 def test_what_is_no_route(method: str, path: str, status: int) -> None:
