@@ -12,6 +12,8 @@ from airserve.core.errors import BadPackageError, InvalidInputError, ModelFailed
 from airserve.core.tensor import Signature
 
 ort.set_default_logger_severity(3)
+# What is computed here is nobody else's business.
+ort.disable_telemetry_events()
 
 
 class OnnxModel:
