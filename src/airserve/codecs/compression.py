@@ -20,7 +20,7 @@ def deflate(chunks: Iterable[bytes | memoryview], coding: str) -> bytes:
     return b"".join([*map(compressor.compress, chunks), compressor.flush()])
 
 
-def inflate(body: bytes, coding: str, limit: int) -> bytes:
+def inflate(body: bytes | memoryview, coding: str, limit: int) -> bytes | memoryview:
     """The content of `body`, at most `limit` bytes of it ever in memory.
 
     Raises `UnsupportedEncodingError` for a coding other than gzip, deflate or identity, `TooLargeError` past the

@@ -74,6 +74,15 @@ class MethodNotAllowedError(AirserveError):
     grpc_status = "UNIMPLEMENTED"
 
 
+class RequestTimeoutError(AirserveError):
+    """The request itself did not come in time."""
+
+    code = "request_timeout"
+    http_status = 408
+    grpc_status = "CANCELLED"
+    retryable = True
+
+
 class ConflictError(AirserveError):
     """The thing exists already or is in a state that forbids this."""
 
@@ -105,6 +114,14 @@ class RateLimitedError(AirserveError):
     http_status = 429
     grpc_status = "RESOURCE_EXHAUSTED"
     retryable = True
+
+
+class HeadTooLargeError(AirserveError):
+    """Request line and headers are over the limit."""
+
+    code = "head_too_large"
+    http_status = 431
+    grpc_status = "RESOURCE_EXHAUSTED"
 
 
 class CancelledError(AirserveError):

@@ -9,8 +9,16 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Status, headers with lower-case names, and the body in pieces that were not copied together."""
+    """Status, headers with lower-case names, and the body in pieces that were not copied together.
+
+    The front that sends it frames it: `content-length` is not among the headers.
+    """
 
     status: int
     headers: Headers
     chunks: list[bytes | memoryview]
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.chunks))

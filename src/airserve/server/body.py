@@ -19,7 +19,7 @@ async def read_body(
     if declared is not None and (not declared.isdigit() or int(declared) > limit):
         if not declared.isdigit():
             raise InvalidInputError("Content-Length is not a number")
-        raise _too_large(limit)
+        raise too_large(limit)
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -29,12 +29,13 @@ async def read_body(
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         if chunk:
             chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _too_large(limit: int) -> TooLargeError:
+def too_large(limit: int) -> TooLargeError:
+    """The refusal of a body over `limit` bytes."""
     return TooLargeError(f"the request body exceeds the maximum allowed value of {limit} bytes; send less at once")

@@ -14,5 +14,5 @@ class Request:
     method: str
     path: str
     headers: Mapping[bytes, bytes]
-    read: Callable[[int], Awaitable[bytes]]
+    read: Callable[[int], Awaitable[bytes | memoryview]]
     started_ns: int

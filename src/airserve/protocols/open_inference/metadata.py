@@ -49,9 +49,7 @@ def model_metadata(model: str, versions: Sequence[str], signature: Signature, en
 
 def json_reply(value: Any, status: int = 200) -> Encoded:
     """A small JSON document."""
-    body = msgspec.json.encode(value)
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    return Encoded(status, headers, [body])
+    return Encoded(status, [(b"content-type", b"application/json")], [msgspec.json.encode(value)])
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

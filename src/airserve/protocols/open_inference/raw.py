@@ -12,7 +12,7 @@ from airserve.core.errors import InvalidInputError
 from airserve.core.tensor import Signature
 
 
-def raw_request(model: str, signature: Signature, body: bytes) -> tuple[Tensors, int]:
+def raw_request(model: str, signature: Signature, body: bytes | memoryview) -> tuple[Tensors, int]:
     """The input and its rows, always 1. At most one axis may be free; its size follows from the body's."""
     if len(signature.inputs) != 1:
         raise InvalidInputError(
@@ -26,7 +26,7 @@ def raw_request(model: str, signature: Signature, body: bytes) -> tuple[Tensors,
         if any(size not in (1, -1) for size in shape):
             raise InvalidInputError(f"a raw request for BYTES needs an input of shape [1], '{spec.name}' has another")
         text = np.empty(1, dtype=object)
-        text[0] = body
+        text[0] = bytes(body)
         return {spec.name: text.reshape([1] * len(shape))}, 1
     if shape.count(-1) > 1:
         raise InvalidInputError(f"input '{spec.name}' has more than one variable dimension; send its shape in JSON")

@@ -51,7 +51,7 @@ class InferRequest:
 
 
 def decode_infer(
-    model: str, signature: Signature, headers: Mapping[bytes, bytes], body: bytes, *, max_bytes: int
+    model: str, signature: Signature, headers: Mapping[bytes, bytes], body: bytes | memoryview, *, max_bytes: int
 ) -> InferRequest:
     """The request in `body`; a compressed body may inflate to `max_bytes`."""
     coding = headers.get(b"content-encoding")

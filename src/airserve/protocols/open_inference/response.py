@@ -53,7 +53,7 @@ def render_error(error: AirserveError) -> Encoded:
     # A sentence may quote what is no Unicode (a file name, say); it is answered all the same.
     message = error.message.encode(errors="replace").decode()
     body = _encode_json({"error": message, "code": error.code})
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers = [(b"content-type", b"application/json")]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
     if isinstance(error, WrongMethodError):
@@ -71,11 +71,10 @@ def _assemble(
     size = sum(map(len, raws))
     if not size:
         return _json_reply(document, extra_headers, coding)
-    headers: Headers = [(b"content-length", b"%d" % (len(document) + size)), *extra_headers]
-    headers = [
+    headers: Headers = [
         (b"content-type", b"application/octet-stream"),
         (b"inference-header-content-length", b"%d" % len(document)),
-        *headers,
+        *extra_headers,
     ]
     if size < _JOIN_BELOW:
         # A second message to the front costs more than copying a little.
@@ -89,7 +88,7 @@ def _json_reply(document: bytes, extra_headers: Iterable[tuple[bytes, bytes]], c
     if coding is not None and len(document) >= _COMPRESS_FROM:
         document = deflate([document], coding)
         headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
-    return Encoded(200, [*headers, (b"content-length", b"%d" % len(document)), *extra_headers], [document])
+    return Encoded(200, [*headers, *extra_headers], [document])
 
 
 def _as_json(document: dict[str, Any], reply: Reply, tensors: list[dict[str, Any]]) -> bytes:
