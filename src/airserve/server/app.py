@@ -1,36 +1,61 @@
-"""The ASGI application that the front loads by name; its settings come in the environment."""
+"""The serving process: the ASGI application that the front loads by name, and the sockets of HTTP/1.1 beside it.
+
+Its settings come in the environment.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import os
 import signal
 import sys
+from pathlib import Path
 
 from airserve.server.asgi import AsgiApp
+from airserve.server.endpoints import Endpoints
+from airserve.server.http1 import Http1Server
 from airserve.server.logs import configure_logs
 from airserve.server.runtime import Runtime
 from airserve.server.settings import Settings
+from airserve.server.sockets import Sockets, alt_svc
 
 SETTINGS_VARIABLE = "AIRSERVE_RUN_SETTINGS"
+SOCKETS_VARIABLE = "AIRSERVE_RUN_SOCKETS"
 _PR_SET_PDEATHSIG = 1
 _GARBAGE_THRESHOLD = 50_000
 
 
-def make_runtime() -> Runtime:
-    """The runtime for the settings that the supervisor handed over."""
-    settings = Settings.model_validate_json(os.environ[SETTINGS_VARIABLE])
-    configure_logs(settings.log_level)
-    _belong_to_the_supervisor()
-    # The default of 5 ms is how long a worker with a finished batch may wait for a busy event loop.
-    sys.setswitchinterval(0.001)
-    runtime = Runtime(settings)
-    # What is loaded now stays: looking through it again and again for garbage took a tenth of the time of a call.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_THRESHOLD)
-    return runtime
+class Process:
+    """Everything that serves, started and stopped once."""
+
+    async def start(self) -> Endpoints:
+        """Load what should be served, and listen. HTTP/1.1 is answered on the event loop that this is called on."""
+        settings = Settings.model_validate_json(os.environ[SETTINGS_VARIABLE])
+        configure_logs(settings.log_level)
+        _belong_to_the_supervisor()
+        # The default of 5 ms is how long a worker with a finished batch may wait for a busy event loop.
+        sys.setswitchinterval(0.001)
+        self._runtime = Runtime(settings)
+        endpoints = Endpoints(self._runtime)
+        sockets = Sockets(Path(os.environ[SOCKETS_VARIABLE]))
+        plain = Http1Server(endpoints.handle)
+        tls = Http1Server(endpoints.handle, [(b"alt-svc", alt_svc(settings.port).encode())])
+        await plain.listen_unix(sockets.plain)
+        await tls.listen_unix(sockets.tls)
+        self._servers = (plain, tls)
+        # What is loaded now stays: looking through it again and again for garbage took a tenth of the time of a call.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GARBAGE_THRESHOLD)
+        return endpoints
+
+    async def stop(self) -> None:
+        """Stop everything, after every accepted call has been answered."""
+        for server in self._servers:
+            server.close()
+        await asyncio.to_thread(self._runtime.close)
 
 
 def _belong_to_the_supervisor() -> None:
@@ -43,4 +68,5 @@ def _belong_to_the_supervisor() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-app = AsgiApp(make_runtime)
+_process = Process()
+app = AsgiApp(_process.start, _process.stop)

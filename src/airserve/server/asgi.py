@@ -5,7 +5,6 @@ ASGI 3.0, HTTP and lifespan sub-specifications.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -14,7 +13,6 @@ from airserve.server.body import read_body
 from airserve.server.disconnect import Disconnects
 from airserve.server.endpoints import Endpoints
 from airserve.server.http import Request
-from airserve.server.runtime import Runtime
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -22,11 +20,11 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class AsgiApp:
-    """The whole service as one ASGI application; the runtime starts and stops with the lifespan."""
+    """The endpoints as an ASGI application. They start and stop with the lifespan."""
 
-    def __init__(self, make_runtime: Callable[[], Runtime]) -> None:
-        self._make_runtime = make_runtime
-        self._runtime: Runtime | None = None
+    def __init__(self, start: Callable[[], Awaitable[Endpoints]], stop: Callable[[], Awaitable[None]]) -> None:
+        self._start = start
+        self._stop = stop
         self._endpoints: Endpoints | None = None
         self._disconnects = Disconnects()
 
@@ -41,18 +39,15 @@ class AsgiApp:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        # A front with several event loops starts the application once on each; the runtime is one.
-        runtime = self._start()
+        # pyvoy starts the application on each of its event loops, one after another; the endpoints are one.
+        first = self._endpoints is None
+        if first:
+            self._endpoints = await self._start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await asyncio.to_thread(runtime.close)
+        if first:
+            await self._stop()
         await send({"type": "lifespan.shutdown.complete"})
-
-    def _start(self) -> Runtime:
-        if self._runtime is None:
-            self._runtime = self._make_runtime()
-            self._endpoints = Endpoints(self._runtime)
-        return self._runtime
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoints = self._endpoints
@@ -69,8 +64,10 @@ class AsgiApp:
             path = raw_path.decode("latin-1") if raw_path else scope["path"]
             request = Request(scope["method"], path, headers, read, time.monotonic_ns())
             response = await endpoints.handle(request)
-        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-        last = len(response.chunks) - 1
-        for index, chunk in enumerate(response.chunks):
+        named = [*response.headers, (b"content-length", b"%d" % response.length)]
+        await send({"type": "http.response.start", "status": response.status, "headers": named})
+        chunks = response.chunks if request.method != "HEAD" else [b""]
+        last = len(chunks) - 1
+        for index, chunk in enumerate(chunks):
             body = chunk if isinstance(chunk, bytes) else bytes(chunk)
             await send({"type": "http.response.body", "body": body, "more_body": index < last})

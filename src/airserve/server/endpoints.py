@@ -57,7 +57,8 @@ class Endpoints:
                 return self._metrics_page(request)
             if request.path == "/control/drain":
                 return await self._drain(request)
-            route = oip.match(request.method, request.path)
+            # HEAD is GET whose body the front leaves out (RFC 9110 §9.3.2).
+            route = oip.match("GET" if request.method == "HEAD" else request.method, request.path)
             return await self._handlers[route.operation](request, route)
         except AirserveError as error:
             return oip.render_error(error)
@@ -164,7 +165,7 @@ def _new_id() -> str:
     return f"{_RUN}{next(_COUNTER):016x}"
 
 
-def _event_id(principal: Principal, model: str, call_id: str | None, body: bytes) -> str:
+def _event_id(principal: Principal, model: str, call_id: str | None, body: bytes | memoryview) -> str:
     """The id under which the call is metered.
 
     A client that retries sends the same call id and body, and is charged once. Model and body are part of the id,

@@ -1,12 +1,15 @@
-"""The front: one port that speaks every protocol, by pyvoy (an ASGI app inside Envoy).
+"""The front: one port that speaks every protocol, by Envoy and pyvoy (an ASGI app inside Envoy).
 
-pyvoy opens a port for plaintext and another for TLS. Envoy can do both on one: its TLS inspector looks at the
-first bytes of a connection and picks the filter chain. This class rewrites pyvoy's Envoy configuration so:
+pyvoy opens a port for plaintext and another for TLS, and passes every request through Envoy's HTTP stack. Envoy can
+do both on one port: it looks at the first bytes of a connection and picks the filter chain. And it can pass a
+connection on as bytes, to `airserve.server.http1`, which answers HTTP/1.1 at a third of the processor time. So:
 
-- TCP, TLS: HTTP/1.1 and HTTP/2 by ALPN; UDP: HTTP/3 (QUIC), announced to the others by Alt-Svc;
-- TCP, plaintext: from loopback addresses only.
+- TCP, TLS: HTTP/2 by ALPN, else HTTP/1.1; TCP, plaintext from loopback addresses only: HTTP/2 by its preface, else
+  HTTP/1.1;
+- UDP: HTTP/3 (QUIC), announced to clients of TLS by Alt-Svc.
 
-Envoy configuration API v3: config.listener.v3.FilterChainMatch, extensions.filters.listener.tls_inspector.v3.
+Envoy configuration API v3: config.listener.v3.FilterChainMatch, extensions.filters.listener.tls_inspector.v3,
+extensions.filters.listener.http_inspector.v3, extensions.filters.network.tcp_proxy.v3.
 """
 
 from __future__ import annotations
@@ -19,17 +22,19 @@ from typing import Any
 from pyvoy import PyvoyServer
 
 from airserve.core.errors import OverloadedError
+from airserve.server.sockets import Sockets, alt_svc
 
 _LOOPBACK = ({"address_prefix": "127.0.0.0", "prefix_len": 8}, {"address_prefix": "::1", "prefix_len": 128})
-_TLS_INSPECTOR = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
-
-_HEADER_MUTATION = "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+_MAX_CONNECTIONS = 1 << 20
+_TYPES = "type.googleapis.com/envoy.extensions.filters"
 
 
 class Front(PyvoyServer):
     """A pyvoy server whose plaintext, TLS and QUIC listeners share one port number."""
 
-    def __init__(self, app: str, *, host: str, port: int, cert: Path, key: Path, env: dict[str, str]) -> None:
+    def __init__(
+        self, app: str, *, host: str, port: int, cert: Path, key: Path, sockets: Sockets, env: dict[str, str]
+    ) -> None:
         super().__init__(
             app,
             address=host,
@@ -44,38 +49,81 @@ class Front(PyvoyServer):
             additional_envoy_args=["--concurrency", "1"],
         )
         self._announced_port = port
+        self._sockets = sockets
 
     def get_envoy_config(self) -> dict[str, Any]:
-        """pyvoy's configuration with a plaintext filter chain beside the TLS one, timeouts and limits set."""
+        """pyvoy's configuration with one filter chain for each kind of connection, timeouts and limits set."""
         config: dict[str, Any] = super().get_envoy_config()
-        listeners = {listener["name"]: listener for listener in config["static_resources"]["listeners"]}
+        resources = config["static_resources"]
+        listeners = {listener["name"]: listener for listener in resources["listeners"]}
         tcp, quic = listeners["listener"], listeners["listener_udp"]
-        (tls_chain,) = tcp["filter_chains"]
-        # A copy that shares nothing: what is set below for one must not appear in the other, nor in QUIC's.
-        tls_chain = tcp["filter_chains"][0] = copy.deepcopy(tls_chain)
-        plain_chain = copy.deepcopy(tls_chain)
-        del plain_chain["transport_socket"]
-        tls_chain["filter_chain_match"] = {"transport_protocol": "tls"}
-        plain_chain["filter_chain_match"] = {
-            "transport_protocol": "raw_buffer",
-            "direct_source_prefix_ranges": list(_LOOPBACK),
-        }
+        (given,) = tcp["filter_chains"]
+        http, tls = given["filters"], given["transport_socket"]
         tcp["listener_filters"] = [
-            {"name": "envoy.filters.listener.tls_inspector", "typed_config": {"@type": _TLS_INSPECTOR}}
+            _filter("listener.tls_inspector", "TlsInspector"),
+            _filter("listener.http_inspector", "HttpInspector"),
         ]
-        tcp["filter_chains"] = [tls_chain, plain_chain]
-        for chain in (tls_chain, plain_chain, *quic["filter_chains"]):
+        plain = {"transport_protocol": "raw_buffer", "direct_source_prefix_ranges": list(_LOOPBACK)}
+        # Copies that share nothing: what is set for one chain must not appear in another, nor in QUIC's.
+        tcp["filter_chains"] = [
+            _chain(
+                copy.deepcopy(http), {"transport_protocol": "tls", "application_protocols": ["h2"]}, _tls(tls, "h2")
+            ),
+            _chain(_pass_on("http1_tls"), {"transport_protocol": "tls"}, _tls(tls, "http/1.1")),
+            _chain(copy.deepcopy(http), {**plain, "application_protocols": ["h2c"]}),
+            _chain(_pass_on("http1"), plain),
+        ]
+        h2, _, h2c, _ = tcp["filter_chains"]
+        for chain in (h2, h2c, *quic["filter_chains"]):
             _bound(chain["filters"][-1]["typed_config"])
-        tls_chain["filters"][-1]["typed_config"]["http_filters"].insert(0, _alt_svc(self._announced_port))
+        h2["filters"][-1]["typed_config"]["http_filters"].insert(0, _announce(self._announced_port))
+        resources["clusters"] = [
+            *resources.get("clusters", []),
+            _cluster("http1", self._sockets.plain),
+            _cluster("http1_tls", self._sockets.tls),
+        ]
         return config
 
 
-def _alt_svc(port: int) -> dict[str, Any]:
-    """A filter that tells clients of HTTP/1.1 and HTTP/2 that HTTP/3 is on the same port (RFC 7838)."""
-    header = {"header": {"key": "alt-svc", "value": f'h3=":{port}"; ma=86400'}}
+def _announce(port: int) -> dict[str, Any]:
+    header = {"header": {"key": "alt-svc", "value": alt_svc(port)}}
+    return _filter("http.header_mutation", "HeaderMutation", mutations={"response_mutations": [{"append": header}]})
+
+
+def _filter(name: str, type_name: str, **options: Any) -> dict[str, Any]:
     return {
-        "name": "envoy.filters.http.header_mutation",
-        "typed_config": {"@type": _HEADER_MUTATION, "mutations": {"response_mutations": [{"append": header}]}},
+        "name": f"envoy.filters.{name}",
+        "typed_config": {"@type": f"{_TYPES}.{name}.v3.{type_name}", **options},
+    }
+
+
+def _chain(filters: Any, match: dict[str, Any], transport_socket: dict[str, Any] | None = None) -> dict[str, Any]:
+    chain = {"filters": filters, "filter_chain_match": match}
+    return chain if transport_socket is None else {**chain, "transport_socket": transport_socket}
+
+
+def _tls(transport_socket: dict[str, Any], protocol: str) -> dict[str, Any]:
+    """The TLS side of a chain that speaks one protocol."""
+    socket_for_one = copy.deepcopy(transport_socket)
+    socket_for_one["typed_config"]["common_tls_context"]["alpn_protocols"] = [protocol]
+    return socket_for_one
+
+
+def _pass_on(cluster: str) -> list[dict[str, Any]]:
+    """A connection's bytes, to and fro."""
+    return [_filter("network.tcp_proxy", "TcpProxy", stat_prefix=cluster, cluster=cluster)]
+
+
+def _cluster(name: str, path: Path) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": {"pipe": {"path": str(path)}}}}
+    load = {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
+    # The default of 1,024 connections would refuse the next phone.
+    thresholds = [{"max_connections": _MAX_CONNECTIONS, "max_pending_requests": _MAX_CONNECTIONS}]
+    return {
+        "name": name,
+        "type": "STATIC",
+        "load_assignment": load,
+        "circuit_breakers": {"thresholds": thresholds},
     }
 
 

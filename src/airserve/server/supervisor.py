@@ -16,6 +16,7 @@ import fcntl
 import secrets
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,13 @@ from pyvoy import StartupError
 from airserve.client.transport import NETWORK_ERRORS
 from airserve.core.errors import AirserveError, ConflictError
 from airserve.metering.ledger import fold
-from airserve.server.app import SETTINGS_VARIABLE
+from airserve.server.app import SETTINGS_VARIABLE, SOCKETS_VARIABLE
 from airserve.server.endpoints import DRAIN_TOKEN_VARIABLE
 from airserve.server.front import Front, free_port, is_free
 from airserve.server.logs import configure_logs
 from airserve.server.runtime import journal_folder
 from airserve.server.settings import Settings
+from airserve.server.sockets import Sockets
 from airserve.server.tls import TlsFiles, development_tls
 from airserve.storage import Database
 
@@ -62,12 +64,30 @@ async def serve(settings: Settings, on_ready: Callable[[Address], None]) -> int:
 
 
 async def _serve(settings: Settings, on_ready: Callable[[Address], None]) -> int:
+    with tempfile.TemporaryDirectory(prefix="airserve-") as folder:
+        # Not in the state folder: the path of a Unix domain socket has at most 107 bytes (unix(7)).
+        return await _serve_through(Sockets(Path(folder)), settings, on_ready)
+
+
+async def _serve_through(sockets: Sockets, settings: Settings, on_ready: Callable[[Address], None]) -> int:
     port = settings.port or free_port(settings.host)
     _refuse_taken_port(settings.host, port)
     tls = _tls(settings)
     token = secrets.token_urlsafe(32)
-    environment = {SETTINGS_VARIABLE: settings.model_dump_json(), DRAIN_TOKEN_VARIABLE: token}
-    front = Front("airserve.server.app:app", host=settings.host, port=port, cert=tls.cert, key=tls.key, env=environment)
+    environment = {
+        SETTINGS_VARIABLE: settings.model_copy(update={"port": port}).model_dump_json(),
+        SOCKETS_VARIABLE: str(sockets.folder),
+        DRAIN_TOKEN_VARIABLE: token,
+    }
+    front = Front(
+        "airserve.server.app:app",
+        host=settings.host,
+        port=port,
+        cert=tls.cert,
+        key=tls.key,
+        sockets=sockets,
+        env=environment,
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
