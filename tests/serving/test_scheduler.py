@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airserve.core.errors import DeadlineExceededError, OverloadedError
 from airserve.serving.curve import ServiceCurve
@@ -92,3 +97,46 @@ def test_what_runs_counts_only_for_what_is_left_of_it() -> None:
     busy.offer(Waiter(deadline_ns=HOUR), 0)
     busy.start(0)
     assert busy.expected_wait_ns(9 * MS) < busy.expected_wait_ns(1 * MS) < 12 * MS
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[int, int]]:
+    """What a deployment may have seen before a rush: quiet times, and batches that something else held up."""
+    quiet = st.tuples(st.just(1), st.integers(20_000, 400_000))
+    held_up = st.tuples(st.integers(1, 32), st.integers(1_000_000, 50_000_000))
+    parts = draw(st.lists(st.tuples(st.one_of(quiet, held_up), st.integers(1, 500)), max_size=6))
+    return [batch for batch, times in parts for _ in range(times)]
+
+
+def rush(curve: ServiceCurve, time_of: Callable[[int], float], batches: int) -> float:
+    """The mean rows of a batch while 32 clients call in a loop, in the last quarter of the batches."""
+    busy: Scheduler[Waiter] = Scheduler(capacity=100, max_rows=32, workers=1, curve=curve)
+    noise = random.Random(7)
+    now, rows = 0, 0
+    for index in range(batches):
+        while len(busy.queue) < 32:
+            busy.offer(Waiter(deadline_ns=now + HOUR), now)
+        batch = busy.start(now)
+        took = int(time_of(batch.rows) * noise.uniform(0.9, 1.5))
+        now += took
+        busy.finished(batch, now, took)
+        rows += batch.rows if index >= batches * 3 // 4 else 0
+    return rows / (batches - batches * 3 // 4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(histories())
+def test_no_history_keeps_a_model_that_gains_from_batching_at_small_batches(history: list[tuple[int, int]]) -> None:
+    curve = ServiceCurve()
+    for rows, ns in history:
+        curve.observe(rows, ns)
+    assert rush(curve, lambda rows: 60_000 + 2_000 * rows, 6_000) > 16
+
+
+@settings(max_examples=30, deadline=None)
+@given(histories())
+def test_no_history_keeps_a_model_that_does_not_gain_at_large_batches(history: list[tuple[int, int]]) -> None:
+    curve = ServiceCurve()
+    for rows, ns in history:
+        curve.observe(rows, ns)
+    assert rush(curve, lambda rows: 3_000_000 * rows**1.05, 6_000) < 2

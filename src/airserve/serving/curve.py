@@ -1,61 +1,85 @@
 """How long a batch takes: the service-time curve t(n) ≈ a·n + b of one deployment.
 
-A sans-IO estimator: it is told what was measured and asked what to expect. Least squares with forgetting
-(Haykin, Adaptive Filter Theory, ch. 9), weighted by 1/t² so that the relative error counts, the same for a
-batch of one as for a batch of sixty-four.
+A sans-IO estimator: it is told what was measured and asked what to expect. Batches of about the same size share a
+running mean, and the curve is the least-squares line through the means, weighted by 1/t² so that the relative error
+counts. A mean that has not been renewed for long weighs less, and never nothing: after an hour of single calls the
+curve still knows what a batch of thirty-two costs. (One stream with exponential forgetting would not: without
+excitation it forgets the slope and follows the noise; Haykin, Adaptive Filter Theory, ch. 9.)
 """
 
 from __future__ import annotations
 
 import math
 
-_FORGET = 0.99
 _WORTHWHILE = 0.2
 _NEAR_ASYMPTOTE = 0.05
+_LEAST_GAIN = 0.05
+_HALF_LIFE = 100
+_LEAST_WEIGHT = 1e-3
+
+
+class _Mean:
+    """Batches whose sizes have the same number of binary digits: 1, 2–3, 4–7, 8–15 rows and so on."""
+
+    __slots__ = ("count", "ns", "rows", "seen")
+
+    def __init__(self) -> None:
+        self.rows = self.ns = 0.0
+        self.count = 0.0
+        self.seen = 0
+
+    def add(self, rows: int, ns: int, now: int) -> None:
+        self.count = self.count * 0.5 ** ((now - self.seen) / _HALF_LIFE) + 1.0
+        self.seen = now
+        gain = max(1.0 / self.count, _LEAST_GAIN)
+        self.rows += (rows - self.rows) * gain
+        self.ns += (ns - self.ns) * gain
 
 
 class ServiceCurve:
     """Fitted at warm-up, kept current by every batch; times in nanoseconds, n in rows."""
 
-    __slots__ = ("_n", "_nn", "_nt", "_t", "_w", "per_batch_ns", "per_row_ns")
+    __slots__ = ("_means", "_observations", "per_batch_ns", "per_row_ns")
 
     def __init__(self) -> None:
-        self._w = self._n = self._nn = self._t = self._nt = 0.0
+        self._means: dict[int, _Mean] = {}
+        self._observations = 0
         self.per_row_ns = 0.0
         self.per_batch_ns = 0.0
 
     def observe(self, rows: int, ns: int) -> None:
         """A batch of `rows` took `ns`."""
-        weight = 1.0 / (float(ns) * float(ns) + 1.0)
-        self._w = self._w * _FORGET + weight
-        self._n = self._n * _FORGET + weight * rows
-        self._nn = self._nn * _FORGET + weight * rows * rows
-        self._t = self._t * _FORGET + weight * ns
-        self._nt = self._nt * _FORGET + weight * rows * ns
+        self._observations += 1
+        size = rows.bit_length()
+        mean = self._means.get(size)
+        if mean is None:
+            mean = self._means[size] = _Mean()
+        mean.add(rows, ns, self._observations)
         self._fit()
 
     def _fit(self) -> None:
-        spread = self._w * self._nn - self._n * self._n
-        if spread <= 1e-6 * self._w * self._nn:
-            self._rescale()
+        w = n = nn = t = nt = 0.0
+        for mean in self._means.values():
+            rows, ns = mean.rows, mean.ns
+            age = self._observations - mean.seen
+            weight = max(0.5 ** (age / _HALF_LIFE), _LEAST_WEIGHT) / (ns * ns + 1.0)
+            w += weight
+            n += weight * rows
+            nn += weight * rows * rows
+            t += weight * ns
+            nt += weight * rows * ns
+        spread = w * nn - n * n
+        if spread <= 1e-9 * w * nn:
+            # One size alone tells nothing of the other.
+            self.per_row_ns, self.per_batch_ns = nt / nn, 0.0
             return
-        slope = (self._w * self._nt - self._n * self._t) / spread
-        intercept = (self._t - slope * self._n) / self._w
+        slope = (w * nt - n * t) / spread
+        intercept = (t - slope * n) / w
         if intercept < 0.0:
-            slope, intercept = self._nt / self._nn, 0.0
+            slope, intercept = nt / nn, 0.0
         elif slope <= 0.0:
-            slope, intercept = 0.0, self._t / self._w
+            slope, intercept = 0.0, t / w
         self.per_row_ns, self.per_batch_ns = slope, intercept
-
-    def _rescale(self) -> None:
-        """All batches had one size: keep the shape of the curve and move it to the level seen."""
-        rows, level = self._n / self._w, self._t / self._w
-        expected = self.per_row_ns * rows + self.per_batch_ns
-        if expected <= 0.0:
-            self.per_row_ns = level / rows
-            return
-        self.per_row_ns *= level / expected
-        self.per_batch_ns *= level / expected
 
     def predict(self, rows: int) -> int:
         """The expected nanoseconds of a batch of `rows`; 0 while nothing was measured."""

@@ -20,6 +20,9 @@ T = TypeVar("T", bound=Waiting)
 _LEAST_WAIT_NS = 300_000
 """Shorter waits than this cost more in timers than they gain."""
 
+_TRY_EVERY = 64
+"""One full batch in so many is a trial."""
+
 
 class Scheduler(Generic[T]):
     """The waiting calls of one deployment and its measured speed, with `workers` batches running at once.
@@ -36,6 +39,7 @@ class Scheduler(Generic[T]):
         self._expected_ends: dict[int, int] = {}
         self._last_rows = 0
         self._last_end_ns = 0
+        self._batches = 0
 
     def expected_wait_ns(self, now_ns: int) -> int:
         """How long what runs and what waits will keep the workers busy, from now on."""
@@ -77,10 +81,20 @@ class Scheduler(Generic[T]):
 
     def start(self, now_ns: int) -> Batch[T]:
         """Take the next batch; the caller runs `batch.calls` if there are any and says `finished` afterwards."""
-        batch = self.queue.take(now_ns, self.batch_rows, self.curve.predict)
+        batch = self.queue.take(now_ns, self._next_rows(), self.curve.predict)
         if batch.calls:
             self._expected_ends[id(batch)] = now_ns + self.curve.predict(batch.rows)
         return batch
+
+    def _next_rows(self) -> int:
+        """`batch_rows`, or in a trial, with a backlog, twice or half as many, in turn: what is never run is not known."""
+        if self.queue.rows < self.batch_rows:
+            return self.batch_rows
+        self._batches += 1
+        trial, not_yet = divmod(self._batches, _TRY_EVERY)
+        if not_yet:
+            return self.batch_rows
+        return min(2 * self.batch_rows, self.max_rows) if trial % 2 else max(1, self.batch_rows // 2)
 
     def finished(self, batch: Batch[T], now_ns: int, ns: int | None) -> None:
         """A batch has left its worker, after `ns` nanoseconds there; None where it failed and tells nothing."""
