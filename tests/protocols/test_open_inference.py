@@ -155,7 +155,8 @@ def test_all_inputs_are_needed_once() -> None:
     assert "twice" in refusal({"inputs": [a, a]}, signature=TWO)
     b = {"name": "b", "shape": [2], "datatype": "BYTES", "data": ["é", ""]}
     assert "different batch sizes" in refusal({"inputs": [a, b]}, signature=TWO)
-    assert "fit" in refusal({"inputs": [{**a, "data": [1 << 40]}, b]}, signature=TWO)
+    one = {**b, "shape": [1], "data": ["é"]}
+    assert "fit" in refusal({"inputs": [{**a, "data": [1 << 40]}, one]}, signature=TWO)
     mixed = {"name": "b", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}
     request = decode({"inputs": [a, mixed]}, b"\x01\x00\x00\x00\xff", signature=TWO)
     assert request.inputs["b"].tolist() == [b"\xff"]

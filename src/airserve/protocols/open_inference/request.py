@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from airserve.codecs.compression import inflate
@@ -23,6 +24,7 @@ from airserve.protocols.open_inference.raw import raw_request
 
 _NOTHING: Mapping[str, Any] = {}
 _SHARED_MEMORY = "shared_memory_region"
+_REMEMBER_UP_TO = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def decode_infer(
     reply_coding = preferred_coding(accepted) if accepted is not None else None
     header = headers.get(b"inference-header-content-length")
     if header is None:
-        json_part, tail = memoryview(body), memoryview(b"")
+        asked, tail = _read(model, signature, memoryview(body), 0), memoryview(b"")
     else:
         length = int(header) if header.isdigit() and len(header) < 20 else -1
         if not 0 <= length <= len(body):
@@ -73,23 +75,53 @@ def decode_infer(
             return InferRequest("", inputs, rows, binary_default=True, reply_coding=reply_coding)
         view = memoryview(body)
         json_part, tail = view[:length], view[length:]
+        read = _read if length > _REMEMBER_UP_TO else _read_again
+        asked = read(model, signature, bytes(json_part), len(tail))
+    return InferRequest(
+        id=asked.id,
+        inputs={given.name: _tensor(model, given, tail, at) for given, at in asked.inputs},
+        rows=asked.rows,
+        outputs=asked.outputs,
+        binary_default=asked.binary_default,
+        timeout_us=asked.timeout_us,
+        reply_coding=reply_coding,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The JSON part of a request, checked against the signature. Beside each input stands where its raw data lies,
+    None where they are in JSON."""
+
+    id: str
+    inputs: list[tuple[Input, slice | None]]
+    rows: int
+    outputs: tuple[RequestedOutput, ...]
+    binary_default: bool
+    timeout_us: int | None
+
+
+def _read(model: str, signature: Signature, json_part: bytes | memoryview, tail_size: int) -> _Asked:
     document = parse_document(json_part)
     _refuse_reserved(document.parameters or _NOTHING)
-    inputs = _inputs(model, signature, document, tail)
-    return InferRequest(
+    inputs = _inputs(model, signature, document, tail_size)
+    return _Asked(
         id=document.id,
         inputs=inputs,
         rows=_rows(model, signature, inputs),
         outputs=_outputs(model, signature, document),
         binary_default=_flag(document.parameters, "binary_data_output"),
         timeout_us=_timeout_us(document.parameters or _NOTHING),
-        reply_coding=reply_coding,
     )
 
 
-def _inputs(model: str, signature: Signature, document: Document, tail: memoryview) -> Tensors:
+# A client that sends its tensors as raw bytes says the same of them in every call.
+_read_again = lru_cache(maxsize=1024)(_read)
+
+
+def _inputs(model: str, signature: Signature, document: Document, tail_size: int) -> list[tuple[Input, slice | None]]:
     specs = {spec.name: spec for spec in signature.inputs}
-    inputs: Tensors = {}
+    inputs: dict[str, tuple[Input, slice | None]] = {}
     offset = 0
     for given in document.inputs:
         name = given.name
@@ -100,20 +132,26 @@ def _inputs(model: str, signature: Signature, document: Document, tail: memoryvi
         size = _binary_size(given)
         _check(model, given, specs[name])
         if size is None:
-            inputs[name] = from_json(given.data, given.datatype, given.shape, name)
+            inputs[name] = (given, None)
             continue
-        if size > len(tail) - offset:
-            missing = size - (len(tail) - offset)
+        if size > tail_size - offset:
+            missing = size - (tail_size - offset)
             raise InvalidInputError(
                 f"unexpected size for input '{name}', expecting {missing} additional bytes for model '{model}'"
             )
-        inputs[name] = _binary(model, given, tail[offset : offset + size])
+        inputs[name] = (given, slice(offset, offset + size))
         offset += size
-    if offset != len(tail):
+    if offset != tail_size:
         raise InvalidInputError(f"unexpected additional input data for model '{model}'")
     if len(inputs) != len(specs):
         raise InvalidInputError(_missing(model, list(specs), list(inputs)))
-    return inputs
+    return list(inputs.values())
+
+
+def _tensor(model: str, given: Input, tail: memoryview, at: slice | None) -> Array:
+    if at is None:
+        return from_json(given.data, given.datatype, given.shape, given.name)
+    return _binary(model, given, tail[at])
 
 
 def _binary(model: str, given: Input, data: memoryview) -> Array:
@@ -159,17 +197,17 @@ def _check(model: str, given: Input, spec: TensorSpec) -> None:
         )
 
 
-def _rows(model: str, signature: Signature, inputs: Tensors) -> int:
+def _rows(model: str, signature: Signature, inputs: list[tuple[Input, slice | None]]) -> int:
     if not signature.max_batch:
         return 1
-    rows = {array.shape[0] for array in inputs.values()}
+    rows = {given.shape[0] for given, _ in inputs}
     if len(rows) != 1:
         raise InvalidInputError(f"the inputs of model '{model}' have different batch sizes: {sorted(rows)}")
     (count,) = rows
     if not 1 <= count <= signature.max_batch:
         bound = f"<= {signature.max_batch}" if count else ">= 1"
         raise InvalidInputError(f"inference request batch-size must be {bound} for '{model}'")
-    return int(count)
+    return count
 
 
 def _outputs(model: str, signature: Signature, document: Document) -> tuple[RequestedOutput, ...]:
