@@ -66,6 +66,23 @@ def test_http3_is_announced_to_clients_of_the_other_protocols(service: Service) 
         assert f'h3=":{port}"' in response.headers["alt-svc"]
 
 
+@pytest.mark.parametrize("http", ["--http1.1", "--http2"])
+def test_head_is_get_without_the_body(service: Service, http: str) -> None:
+    ready = service.ready
+    curl = ["curl", "-sS", "--fail", http, "--cacert", ready["ca"], "-H", f"Authorization: Bearer {ready['key']}"]
+    url = f"{ready['url']}/v2/models/digits"
+    whole = subprocess.run([*curl, "-D", "-", url], capture_output=True, check=True, timeout=20).stdout
+    head = subprocess.run([*curl, "--head", url], capture_output=True, check=True, timeout=20).stdout
+    assert b"digits" in whole.partition(b"\r\n\r\n")[2]
+    assert not head.partition(b"\r\n\r\n")[2]
+    assert _length(head) == _length(whole) > 0
+
+
+def _length(answer: bytes) -> int:
+    (line,) = [line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return int(line.partition(b":")[2])
+
+
 def test_a_second_service_on_the_same_state_is_refused_and_the_first_goes_on(service: Service) -> None:
     again = [AIRSERVE, "up", "--state-dir", str(service.state_dir), "--port", "0"]
     done = subprocess.run(again, capture_output=True, text=True, timeout=60, check=False)
