@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import calls, in_process, models, report, service
-from benchmarks.load import Measurement
+from benchmarks.load import Measurement, median
 
 CONNECTIONS = 32
 SECONDS = 2.5
@@ -45,11 +45,7 @@ def _measure(name: str, file: Path) -> Result:
             for model, cells in (("single", single), ("batched", batched)):
                 call = calls.binary_call(ours, model, row, expected)
                 cells.append(call.measure(connections=CONNECTIONS, seconds=SECONDS))
-    return Result(statistics.median(direct), _median(single), _median(batched))
-
-
-def _median(cells: list[Measurement]) -> Measurement:
-    return sorted(cells, key=lambda cell: cell.calls_per_s)[len(cells) // 2]
+    return Result(statistics.median(direct), median(single), median(batched))
 
 
 def _publish(results: dict[str, Result]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
@@ -32,6 +32,11 @@ class Measurement:
     p99_ms: float
     client_us: float
     server_us: float
+
+
+def median(rounds: Sequence[Measurement]) -> Measurement:
+    """The round with the median rate."""
+    return sorted(rounds, key=lambda cell: cell.calls_per_s)[len(rounds) // 2]
 
 
 class Recorder:
