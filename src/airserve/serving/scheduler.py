@@ -87,7 +87,7 @@ class Scheduler(Generic[T]):
         return batch
 
     def _next_rows(self) -> int:
-        """`batch_rows`, or in a trial, with a backlog, twice or half as many, in turn: what is never run is not known."""
+        """`batch_rows`; in a trial, with a backlog, twice or half as many in turn: what is never run is not known."""
         if self.queue.rows < self.batch_rows:
             return self.batch_rows
         self._batches += 1
