@@ -62,3 +62,30 @@ def test_whatever_was_measured_the_curve_is_finite_and_never_falls(seen: list[tu
     assert predictions == sorted(predictions)
     assert predictions[0] >= 0
     assert 1 <= curve.best_batch(16) <= 16
+
+
+def test_a_larger_batch_is_kept_only_where_it_was_measured_to_save_something() -> None:
+    saves = fitted({rows: 12e6 + 0.8e6 * rows for rows in (1, 2, 4, 8, 16, 32)})
+    assert [saves.better_batch(rows, 32) for rows in (1, 4, 16, 32)] == [2, 8, 32, 32]
+    saves_nothing = fitted({1: 3.9e6, 2: 7.6e6, 4: 15e6, 8: 31e6})
+    assert [saves_nothing.better_batch(rows, 32) for rows in (1, 2, 8)] == [1, 1, 4]
+
+
+def test_a_size_that_was_never_run_is_neither_grown_into_nor_left() -> None:
+    curve = fitted({8: 10e6})
+    assert curve.better_batch(8, 32) == 8
+    assert curve.better_batch(4, 32) == 4
+    assert ServiceCurve().better_batch(1, 32) == 1
+
+
+def test_noise_under_load_moves_a_convolution_by_one_size_and_back() -> None:
+    draw = random.Random(2)
+    curve = fitted({rows: 3.1e6 * rows for rows in (1, 2, 4, 8, 16, 32)})
+    rows, seen = 1, []
+    for step in range(2000):
+        ran = 2 * rows if step % 64 == 0 else rows
+        curve.observe(ran, int(3.7e6 * ran * draw.uniform(0.8, 1.2)))
+        rows = curve.better_batch(rows, 32)
+        seen.append(rows)
+    assert seen.count(1) > 1000
+    assert max(seen) <= 4

@@ -14,6 +14,7 @@ import math
 _WORTHWHILE = 0.2
 _NEAR_ASYMPTOTE = 0.05
 _LEAST_GAIN = 0.05
+_LEAST_SAVING = 0.1
 _HALF_LIFE = 100
 _LEAST_WEIGHT = 1e-3
 
@@ -89,7 +90,8 @@ class ServiceCurve:
         """The smallest batch that has nearly all that batching can gain, at most `limit` rows.
 
         One where the cost of a batch (b) is under a fifth of a single call's time (a + b): such a model gains
-        nothing that would pay for the waiting. Otherwise the n at which b/n is 5 % of a.
+        nothing that would pay for the waiting. Otherwise the n at which b/n is 5 % of a. This is a first choice, from
+        a quiet warm-up; `better_batch` corrects it.
         """
         a, b = self.per_row_ns, self.per_batch_ns
         if limit <= 1 or b <= _WORTHWHILE * (a + b):
@@ -97,3 +99,24 @@ class ServiceCurve:
         if a <= 0.0:
             return limit
         return min(limit, max(1, math.ceil(b / (_NEAR_ASYMPTOTE * a))))
+
+    def better_batch(self, rows: int, limit: int) -> int:
+        """Half of `rows` where that costs hardly more a row, twice as many where that saves something, else `rows`.
+
+        It compares what was measured at these sizes, never the line: under load the line's intercept is a small
+        difference of large, noisy times, and would send a convolution into batches that cost more than they save.
+        """
+        here = self._row_ns(rows)
+        if here is None:
+            return rows
+        half = self._row_ns(rows // 2)
+        if half is not None and half <= here * (1 + _LEAST_SAVING):
+            return rows // 2
+        double = min(2 * rows, limit)
+        ahead = self._row_ns(double)
+        return double if ahead is not None and ahead < here * (1 - _LEAST_SAVING) else rows
+
+    def _row_ns(self, rows: int) -> float | None:
+        """What a row costs in batches of about this size."""
+        mean = self._means.get(rows.bit_length())
+        return mean.ns / mean.rows if mean is not None else None

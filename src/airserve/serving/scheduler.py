@@ -103,7 +103,7 @@ class Scheduler(Generic[T]):
         self._last_end_ns = now_ns
         if ns is not None:
             self.curve.observe(batch.rows, ns)
-            self.batch_rows = self.curve.best_batch(self.max_rows)
+            self.batch_rows = self.curve.better_batch(self.batch_rows, self.max_rows)
 
     @property
     def running(self) -> int:
