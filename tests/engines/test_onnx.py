@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from airserve.core.errors import BadPackageError, InvalidInputError, ModelFailedError
 from airserve.core.tensor import Signature, TensorSpec
-from airserve.engines import load_model
+from airserve.engines import Source, load_model
 
 
 def save(path: Path, nodes: list[onnx.NodeProto], inputs: list, outputs: list, constants: list = ()) -> Path:  # type: ignore[assignment]
@@ -31,11 +31,15 @@ def doubler(tmp_path: Path) -> Path:
     )
 
 
+def source(path: Path, signature: Signature) -> Source:
+    return Source(folder=path.parent, file=path.name, signature=signature)
+
+
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 3)),), (TensorSpec("y", "FP32", (-1, 3)),), 8)
 
 
 def test_a_graph_computes_all_its_outputs_by_name(doubler: Path) -> None:
-    model = load_model("onnx", doubler, SIGNATURE, threads=1)
+    model = load_model("onnx", source(doubler, SIGNATURE), threads=1)
     outputs = model.run({"x": np.ones((2, 3), np.float32)})
     np.testing.assert_array_equal(outputs["y"], np.full((2, 3), 2, np.float32))
 
@@ -43,7 +47,7 @@ def test_a_graph_computes_all_its_outputs_by_name(doubler: Path) -> None:
 def test_a_view_of_a_read_only_body_is_a_good_input(doubler: Path) -> None:
     body = b"\x00" * 5 + np.arange(3, dtype="<f4").tobytes()
     view = np.frombuffer(body, "<f4", offset=5).reshape(1, 3)
-    outputs = load_model("onnx", doubler, SIGNATURE, threads=1).run({"x": view})
+    outputs = load_model("onnx", source(doubler, SIGNATURE), threads=1).run({"x": view})
     np.testing.assert_array_equal(outputs["y"], [[0, 2, 4]])
 
 
@@ -55,7 +59,7 @@ def test_bytes_go_in_as_text_and_what_is_not_text_is_the_clients_error(tmp_path:
         [helper.make_tensor_value_info("t", TensorProto.STRING, [None])],
     )
     signature = Signature((TensorSpec("s", "BYTES", (-1,)),), (TensorSpec("t", "BYTES", (-1,)),), 8)
-    model = load_model("onnx", path, signature, threads=1)
+    model = load_model("onnx", source(path, signature), threads=1)
     assert list(model.run({"s": np.array([b"caf\xc3\xa9"], object)})["t"]) == ["café"]
     with pytest.raises(InvalidInputError, match="UTF-8"):
         model.run({"s": np.array([b"\xff\xfe"], object)})
@@ -71,7 +75,7 @@ def test_a_model_that_fails_on_an_input_says_so_without_paths(tmp_path: Path) ->
         [table],
     )
     signature = Signature((TensorSpec("i", "INT64", (-1,)),), (TensorSpec("y", "FP32", (-1, 1)),), 8)
-    model = load_model("onnx", path, signature, threads=1)
+    model = load_model("onnx", source(path, signature), threads=1)
     with pytest.raises(ModelFailedError) as failure:
         model.run({"i": np.array([99])})
     assert "/" not in failure.value.message.replace("[-2,1]", "")
@@ -82,9 +86,9 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"not a graph")
     with pytest.raises(BadPackageError, match="cannot load"):
-        load_model("onnx", path, SIGNATURE, threads=1)
+        load_model("onnx", source(path, SIGNATURE), threads=1)
 
 
 def test_an_unknown_engine_is_named(doubler: Path) -> None:
     with pytest.raises(BadPackageError, match="'tensorrt'"):
-        load_model("tensorrt", doubler, SIGNATURE, threads=1)
+        load_model("tensorrt", source(doubler, SIGNATURE), threads=1)

@@ -93,3 +93,15 @@ def element_count(shape: Sequence[int], name: str) -> int:
 def _short(shape: Sequence[int]) -> str:
     text = str(list(shape))
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def zeros(signature: Signature, rows: int) -> dict[str, npt.NDArray[np.generic]]:
+    """Zeros (empty strings for BYTES) of a signature's inputs: `rows` on a free first axis, 1 on other free axes."""
+    return {spec.name: _zeros(spec, rows) for spec in signature.inputs}
+
+
+def _zeros(spec: TensorSpec, rows: int) -> npt.NDArray[np.generic]:
+    shape = [1 if size == -1 else size for size in spec.shape]
+    if shape and spec.shape[0] == -1:
+        shape[0] = rows
+    return np.full(shape, b"", dtype=object) if spec.datatype == "BYTES" else np.zeros(shape, spec.dtype)

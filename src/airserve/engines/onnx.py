@@ -9,7 +9,9 @@ import onnxruntime as ort
 
 from airserve.core.call import Array, Tensors
 from airserve.core.errors import BadPackageError, InvalidInputError, ModelFailedError
-from airserve.core.tensor import Signature
+from airserve.core.tensor import Signature, zeros
+from airserve.engines.base import Model
+from airserve.engines.options import Source
 
 ort.set_default_logger_severity(3)
 # What is computed here is nobody else's business.
@@ -43,10 +45,18 @@ class OnnxModel:
             raise ModelFailedError(f"the model failed on this input: {_first_line(error)}") from error
         return dict(zip(self._outputs, values, strict=True))
 
+    def example(self, rows: int) -> Tensors:
+        """Zeros, and empty strings."""
+        return zeros(self.signature, rows)
 
-def load(path: Path, signature: Signature, *, threads: int) -> OnnxModel:
-    """The graph in the file `path`, ready to run."""
-    return OnnxModel(path, signature, threads=threads)
+    def close(self) -> None:
+        """Free the session."""
+        del self._session
+
+
+def load(source: Source, *, threads: int) -> Model:
+    """The graph of a package, ready to run."""
+    return OnnxModel(source.path, source.signature, threads=threads)
 
 
 def _as_text(array: Array, name: str) -> Array:

@@ -23,6 +23,7 @@ import msgspec
 import sqlalchemy as sa
 
 from airserve.core.errors import AirserveError, BadPackageError, ConflictError, NotFoundError
+from airserve.engines import Source
 from airserve.models.manifest import FILE_NAME as MANIFEST_NAME
 from airserve.models.manifest import Manifest
 from airserve.models.names import check_name
@@ -69,6 +70,22 @@ class DeploymentSpec:
     folder: Path
     manifest: Manifest
     aliases: tuple[str, ...]
+
+    @property
+    def source(self) -> Source:
+        """What an engine needs to load it."""
+        manifest = self.manifest
+        return Source(
+            folder=self.folder,
+            file=manifest.variants[0].file if manifest.variants else "",
+            signature=manifest.signature,
+            labels=manifest.labels,
+            vision=manifest.vision,
+            text=manifest.text,
+            language=manifest.language,
+            upstream=manifest.upstream,
+            python=manifest.python,
+        )
 
 
 class Catalog:

@@ -9,6 +9,7 @@ import tomli_w
 
 from airserve.core.errors import BadPackageError
 from airserve.core.tensor import NUMPY_OF, Signature, TensorSpec
+from airserve.engines import options
 from airserve.models.names import check_name
 
 FILE_NAME = "airserve.toml"
@@ -47,6 +48,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     labels: tuple[str, ...] = ()
     description: str = ""
     licence: str = ""
+    vision: options.Vision | None = None
+    text: options.Text | None = None
+    language: options.Language | None = None
+    upstream: options.Upstream | None = None
+    python: options.Python | None = None
 
     @property
     def signature(self) -> Signature:

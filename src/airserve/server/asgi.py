@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import aclosing
 from typing import Any
 
+from airserve.protocols.encoded import Encoded, Stream
 from airserve.server.body import read_body
 from airserve.server.disconnect import Disconnects
 from airserve.server.endpoints import Endpoints
@@ -64,6 +66,10 @@ class AsgiApp:
             path = raw_path.decode("latin-1") if raw_path else scope["path"]
             request = Request(scope["method"], path, headers, read, time.monotonic_ns())
             response = await endpoints.handle(request)
+            if response.stream is not None:
+                # Still under watch: a client that goes cancels this task, and the stream with it.
+                await _send_stream(request, response, response.stream, send)
+                return
         named = [*response.headers, (b"content-length", b"%d" % response.length)]
         await send({"type": "http.response.start", "status": response.status, "headers": named})
         chunks = response.chunks if request.method != "HEAD" else [b""]
@@ -71,3 +77,12 @@ class AsgiApp:
         for index, chunk in enumerate(chunks):
             body = chunk if isinstance(chunk, bytes) else bytes(chunk)
             await send({"type": "http.response.body", "body": body, "more_body": index < last})
+
+
+async def _send_stream(request: Request, response: Encoded, stream: Stream, send: Send) -> None:
+    async with aclosing(stream):
+        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+        if request.method != "HEAD":
+            async for piece in stream:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

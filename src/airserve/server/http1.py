@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
@@ -18,12 +19,15 @@ from typing import cast
 
 import httptools
 import numpy as np
+import structlog
 
 from airserve.core.errors import AirserveError, HeadTooLargeError, InvalidInputError, RequestTimeoutError
-from airserve.protocols.encoded import Encoded
+from airserve.protocols.encoded import Encoded, Stream
 from airserve.protocols.open_inference import render_error
 from airserve.server.body import too_large
 from airserve.server.http import Request
+
+log = structlog.get_logger("airserve.server")
 
 Handle = Callable[[Request], Awaitable[Encoded]]
 
@@ -159,6 +163,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._task: asyncio.Task[None] | None = None
         self._direct: _Exchange | None = None
         self._full = False
+        self._drained: asyncio.Future[None] | None = None
         self._broken = False
         self._closing = False
 
@@ -186,6 +191,8 @@ class _Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._full = False
         self._transport.resume_reading()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
         if self._current is None:
             self._next()
         else:
@@ -330,13 +337,50 @@ class _Connection(asyncio.BufferedProtocol):
         path = exchange.path.decode("latin-1")
         request = Request(exchange.method, path, exchange.headers, exchange.read, exchange.started_ns)
         response = await self._server.handle(request)
+        if response.stream is not None:
+            await self._respond_in_pieces(exchange, response, response.stream)
+            return
         self._task = None
         if not self._closing:
             self._respond(exchange, response)
 
+    async def _respond_in_pieces(self, exchange: _Exchange, response: Encoded, stream: Stream) -> None:
+        """Send a body of unknown length as it comes: chunked (RFC 9112 §7.1), to HTTP/1.0 until the end of connection.
+
+        This task goes on until the last piece, so that a client that goes away cancels it, and the stream.
+        """
+        chunked = exchange.version != "1.0"
+        keep_alive = exchange.keep_alive and exchange.complete and chunked
+        framing = b"transfer-encoding: chunked\r\n" if chunked else b""
+        async with aclosing(stream):
+            self._write_head(response, exchange, framing, keep_alive=keep_alive)
+            if exchange.method != "HEAD":
+                try:
+                    await self._pass_on(stream, chunked=chunked)
+                except Exception:
+                    log.exception("a stream failed", path=exchange.path[:200])
+                    self.abort()
+                    return
+        self._task = None
+        self._finish(exchange, keep_alive=keep_alive)
+
+    async def _pass_on(self, stream: Stream, *, chunked: bool) -> None:
+        async for piece in stream:
+            if self._full:
+                self._drained = self._loop.create_future()
+                await self._drained
+            if piece:
+                self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        if chunked:
+            self._transport.write(b"0\r\n\r\n")
+
     def _respond(self, exchange: _Exchange, response: Encoded) -> None:
         keep_alive = exchange.keep_alive and exchange.complete
         self._write(response, exchange, keep_alive=keep_alive)
+        self._finish(exchange, keep_alive=keep_alive)
+
+    def _finish(self, exchange: _Exchange, *, keep_alive: bool) -> None:
+        """The answer has been written; go on with the next request, or hang up."""
         self._current = None
         if not keep_alive:
             self._close(linger=not exchange.complete)
@@ -358,21 +402,34 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _write(self, response: Encoded, exchange: _Exchange | None, *, keep_alive: bool) -> None:
+        chunks = response.chunks if exchange is None or exchange.method != "HEAD" else []
+        framing = b"content-length: %d\r\n" % response.length
+        if len(chunks) == 1 and len(chunks[0]) < _JOIN_BELOW:
+            self._write_head(response, exchange, framing, chunks[0], keep_alive=keep_alive)
+            return
+        self._write_head(response, exchange, framing, keep_alive=keep_alive)
+        for chunk in chunks:
+            self._transport.write(chunk)
+
+    def _write_head(
+        self,
+        response: Encoded,
+        exchange: _Exchange | None,
+        framing: bytes,
+        body: bytes | memoryview = b"",
+        *,
+        keep_alive: bool,
+    ) -> None:
+        """Status and headers in one write, with a `body` that is small enough to be copied."""
         status = _STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status
         pieces: list[bytes | memoryview] = [status, *[b"%b: %b\r\n" % header for header in response.headers]]
-        pieces += (b"content-length: %d\r\n" % response.length, self._server.common_headers)
+        pieces += (framing, self._server.common_headers)
         if not keep_alive:
             pieces.append(b"connection: close\r\n")
         elif exchange is not None and exchange.version == "1.0":
             pieces.append(b"connection: keep-alive\r\n")
-        pieces.append(b"\r\n")
-        chunks = response.chunks if exchange is None or exchange.method != "HEAD" else []
-        if len(chunks) == 1 and len(chunks[0]) < _JOIN_BELOW:
-            pieces += chunks
-            chunks = []
+        pieces += (b"\r\n", body)
         self._transport.write(b"".join(pieces))
-        for chunk in chunks:
-            self._transport.write(chunk)
 
     def _refuse(self, error: AirserveError) -> None:
         """Answer what cannot be read as a request, after the answers that come before it, and hang up."""

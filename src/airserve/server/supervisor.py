@@ -29,8 +29,8 @@ from pyvoy import StartupError
 from airserve.client.transport import NETWORK_ERRORS
 from airserve.core.errors import AirserveError, ConflictError
 from airserve.metering.ledger import fold
+from airserve.server.apis.operations import DRAIN_TOKEN_VARIABLE
 from airserve.server.app import SETTINGS_VARIABLE, SOCKETS_VARIABLE
-from airserve.server.endpoints import DRAIN_TOKEN_VARIABLE
 from airserve.server.front import Front, free_port, is_free
 from airserve.server.logs import configure_logs
 from airserve.server.runtime import journal_folder

@@ -90,6 +90,7 @@ class Deployment:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+        self.warm.model.close()
 
     def _refuse_if_closed(self, now_ns: int) -> None:
         if self._close_at_ns is not None and now_ns >= self._close_at_ns:

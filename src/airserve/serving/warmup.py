@@ -11,11 +11,9 @@ import os
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
 from airserve.core.call import Tensors
 from airserve.core.errors import AirserveError
-from airserve.core.tensor import Signature, TensorSpec
+from airserve.core.tensor import Signature
 from airserve.engines import Model, load_model
 from airserve.models.catalog import DeploymentSpec
 from airserve.serving.curve import ServiceCurve
@@ -46,9 +44,8 @@ def load_warm(spec: DeploymentSpec, *, cores: int | None = None) -> Warm:
     cores = cores or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     manifest = spec.manifest
     signature = manifest.signature
-    path = spec.folder / manifest.variants[0].file
     max_rows = signature.max_batch if batches(signature) else 1
-    model = load_model(manifest.engine, path, signature, threads=1)
+    model = load_model(manifest.engine, spec.source, threads=1)
     try:
         curve = measure(model, max_rows)
     except AirserveError:
@@ -57,7 +54,8 @@ def load_warm(spec: DeploymentSpec, *, cores: int | None = None) -> Warm:
     if best == 1:
         return Warm(model, curve, workers=cores, threads=1, max_rows=max_rows)
     if cores > 1 and curve.predict(best) > _LONG_BATCH_NS:
-        model = load_model(manifest.engine, path, signature, threads=cores)
+        model.close()
+        model = load_model(manifest.engine, spec.source, threads=cores)
         return Warm(model, measure(model, max_rows), workers=1, threads=cores, max_rows=max_rows)
     return Warm(model, curve, workers=1, threads=1, max_rows=max_rows)
 
@@ -75,23 +73,11 @@ def measure(model: Model, max_rows: int) -> ServiceCurve:
     for rows in _SIZES:
         if rows > max_rows or (rows > 1 and time.monotonic() > end):
             break
-        inputs = made_up_input(model.signature, rows)
+        inputs = model.example(rows)
         model.run(inputs)
         best_ns = min(_time_once(model, inputs) for _ in range(_REPEATS))
         curve.observe(rows, best_ns)
     return curve
-
-
-def made_up_input(signature: Signature, rows: int) -> Tensors:
-    """Zeros (empty strings for BYTES) of the right shapes: `rows` on a free first axis, 1 on other free axes."""
-    return {spec.name: _zeros(spec, rows) for spec in signature.inputs}
-
-
-def _zeros(spec: TensorSpec, rows: int) -> np.ndarray:
-    shape = [1 if size == -1 else size for size in spec.shape]
-    if shape and spec.shape[0] == -1:
-        shape[0] = rows
-    return np.full(shape, b"", dtype=object) if spec.datatype == "BYTES" else np.zeros(shape, spec.dtype)
 
 
 def _time_once(model: Model, inputs: Tensors) -> int:
