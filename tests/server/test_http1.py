@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import h11
@@ -22,10 +22,12 @@ LIMIT = 3_000_000
 
 
 class Echo:
-    """Answers what it was sent: /slow after a second, /unread without reading the body."""
+    """Answers what it was sent: /slow after a second, /unread without reading the body, /stream/… piece by piece."""
 
     def __init__(self) -> None:
         self.cancelled = 0
+        self.streamed = 0
+        self.closed = asyncio.Event()
         self.served: list[Request] = []
 
     async def __call__(self, request: Request) -> Encoded:
@@ -36,12 +38,27 @@ class Echo:
             if request.path == "/unread":
                 return Encoded(401, [], [b"no key"])
             body = await request.read(LIMIT)
+            if request.path.startswith("/stream/"):
+                return Encoded(200, [(b"content-type", b"text/plain")], stream=self._stream(request.path))
         except AirserveError as error:
             return render_error(error)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
         return Encoded(200, [(b"x-path", request.path.encode())], [b"%s:" % request.method.encode(), body])
+
+    async def _stream(self, path: str) -> AsyncGenerator[bytes, None]:
+        """`/stream/COUNT/SIZE[/fail]`: numbered pieces, and nothing more or a failure at the end."""
+        count, size, *fail = path.split("/")[2:]
+        try:
+            for number in range(int(count)):
+                await asyncio.sleep(0)
+                yield b"%d" % (number % 10) * int(size)
+                self.streamed += 1
+            if fail:
+                raise RuntimeError("the source broke")
+        finally:
+            self.closed.set()
 
 
 class Wire:
@@ -380,3 +397,60 @@ async def test_a_slow_reader_holds_back_only_itself(house: House) -> None:
     assert (await other.answer())[0] == 200
     for _ in range(8):
         assert len((await slow.answer())[2]) == LIMIT + 5
+
+
+async def test_a_body_of_unknown_length_comes_in_chunks_and_the_connection_stays(house: House) -> None:
+    wire = await house.open()
+    wire.send(b"GET /stream/3/2 HTTP/1.1\r\nhost: x\r\n\r\nGET /next HTTP/1.1\r\nhost: x\r\n\r\n")
+    status, headers, body = await wire.answer()
+    assert (status, headers["transfer-encoding"], body) == (200, "chunked", b"001122")
+    assert "content-length" not in headers
+    assert (await wire.answer())[1]["x-path"] == "/next"
+
+
+async def test_a_stream_to_http_1_0_ends_with_the_connection(house: House) -> None:
+    wire = await house.open()
+    wire.send(b"GET /stream/3/2 HTTP/1.0\r\n\r\n")
+    _, headers, body = await wire.answer()
+    assert ("transfer-encoding" in headers, headers["connection"], body) == (False, "close", b"001122")
+    assert await wire.ended()
+
+
+async def test_head_of_a_stream_starts_none(house: House) -> None:
+    wire = await house.open()
+    wire.send(b"HEAD /stream/3/2 HTTP/1.1\r\nhost: x\r\n\r\n")
+    status, _, body = await wire.answer("HEAD")
+    assert (status, body, house.echo.streamed) == (200, b"", 0)
+
+
+async def test_a_stream_that_breaks_is_cut_off_so_that_nobody_takes_it_for_whole(house: House) -> None:
+    wire = await house.open()
+    wire.send(b"GET /stream/2/3/fail HTTP/1.1\r\nhost: x\r\n\r\n")
+    received = await asyncio.wait_for(wire.reader.read(), 10)
+    assert b"111" in received
+    assert not received.endswith(b"0\r\n\r\n")
+
+
+async def test_a_stream_is_closed_as_soon_as_its_client_has_gone(house: House) -> None:
+    wire = await house.open()
+    wire.send(b"GET /stream/1000000000/1 HTTP/1.1\r\nhost: x\r\n\r\n")
+    await wire.reader.readuntil(b"0\r\n")
+    wire.writer.close()
+    await asyncio.wait_for(house.echo.closed.wait(), 10)
+
+
+async def test_a_stream_waits_for_a_slow_reader_instead_of_piling_up(house: House) -> None:
+    wire = await house.open()
+    wire.send(b"GET /stream/4000/65536 HTTP/1.1\r\nhost: x\r\n\r\n")
+    await wire.reader.readuntil(b"\r\n\r\n")
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert house.echo.streamed < 200
+    _, _, body = await _rest_of_stream(wire)
+    assert len(body) == 4000 * 65536
+
+
+async def _rest_of_stream(wire: Wire) -> tuple[int, dict[str, str], bytes]:
+    """What is left of a chunked answer whose head was read already."""
+    wire._rest = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    return await wire.answer()

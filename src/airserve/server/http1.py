@@ -352,6 +352,9 @@ class _Connection(asyncio.BufferedProtocol):
         chunked = exchange.version != "1.0"
         keep_alive = exchange.keep_alive and exchange.complete and chunked
         framing = b"transfer-encoding: chunked\r\n" if chunked else b""
+        if not exchange.complete:
+            # What is left of the request cannot be refused any more: there is no place for it in this answer.
+            self._transport.pause_reading()
         async with aclosing(stream):
             self._write_head(response, exchange, framing, keep_alive=keep_alive)
             if exchange.method != "HEAD":
