@@ -30,8 +30,9 @@ def state_dir(tmp_path: Path) -> Path:
         amount = 1_500_000 if outcome is Outcome.OK else 0
         admitted_ns = (20_000 + day) * DAY_NS
         event = UsageEvent(
-            f"c{number}", acme.id, "key", "digits", 1, 1, outcome, 2, 10, 20, 2_000_000, amount, currency, admitted_ns
-        )
+            f"c{number}", acme.id, "key", "digits", 1, 1, outcome, 2, 10, 20, 2_000_000, amount, currency, admitted_ns,
+            input_tokens=8, cached_tokens=3, output_tokens=5,
+        )  # fmt: skip
         journal.append([event])
     journal.close()
     return tmp_path
@@ -50,11 +51,11 @@ def test_the_journal_is_folded_first_and_the_table_has_a_total_per_currency(stat
         assert result.exit_code == 0
         lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.output.splitlines() if "│" in line]
         assert lines == [
-            ["acme", "digits", "2024-10-04", "1", "1", "0.002", "0.0015 EUR"],
-            ["acme", "digits", "2024-10-05", "1", "1", "0.002", "0.0015 CHF"],
-            ["acme", "digits", "2024-10-05", "2", "1", "0.002", "0.0015 EUR"],
-            ["total", "", "", "1", "1", "0.002", "0.0015 CHF"],
-            ["total", "", "", "3", "2", "0.004", "0.003 EUR"],
+            ["acme", "digits", "2024-10-04", "1", "1", "0.002", "13", "0.0015 EUR"],
+            ["acme", "digits", "2024-10-05", "1", "1", "0.002", "13", "0.0015 CHF"],
+            ["acme", "digits", "2024-10-05", "2", "1", "0.002", "13", "0.0015 EUR"],
+            ["total", "", "", "1", "1", "0.002", "13", "0.0015 CHF"],
+            ["total", "", "", "3", "2", "0.004", "26", "0.003 EUR"],
         ]
 
 
@@ -63,8 +64,9 @@ def test_json_is_an_array_of_exact_rows_and_csv_holds_the_same(state_dir: Path) 
     assert [row["calls"] for row in rows] == [1, 1, 2]
     assert rows[0] | {"tenant_id": ""} == {
         "tenant_id": "", "tenant": "acme", "model": "digits", "day": "2024-10-04", "calls": 1, "ok": 1, "refused": 0,
-        "late": 0, "cancelled": 0, "failed": 0, "rows": 2, "bytes_in": 10, "bytes_out": 20, "compute_ns": 2_000_000,
-        "compute_seconds": "0.002", "amount_nano": 1_500_000, "amount": "0.0015", "currency": "EUR",
+        "late": 0, "cancelled": 0, "failed": 0, "partial": 0, "rows": 2, "bytes_in": 10, "bytes_out": 20,
+        "compute_ns": 2_000_000, "compute_seconds": "0.002", "input_tokens": 8, "cached_tokens": 3, "output_tokens": 5,
+        "amount_nano": 1_500_000, "amount": "0.0015", "currency": "EUR",
     }  # fmt: skip
     as_csv = list(csv.DictReader(run(state_dir, "--csv").output.splitlines()))
     assert as_csv == [{name: str(value) for name, value in row.items()} for row in rows]

@@ -46,15 +46,17 @@ def calls(db: Database) -> list[str]:
 
 
 def test_an_event_is_in_the_ledger_as_it_was_recorded(db: Database, folder: Path, make_event: Any) -> None:
+    tokens = {"input_tokens": 7, "cached_tokens": 2, "output_tokens": 4}
     journal = Journal.open(folder, "n")
-    journal.append([make_event(id="a", rows=3, amount_nano=12, admitted_ns=5)])
+    journal.append([make_event(id="a", rows=3, amount_nano=12, admitted_ns=5, **tokens)])
     journal.close()
     assert fold(db, folder) == FoldResult(inserted=1)
     (row,) = ledger(db)
     assert row == {
         "id": "ten_a/a", "tenant_id": "ten_a", "key_id": "key_a", "model": "digits", "version": 1, "price_id": 0,
         "outcome": "ok", "rows": 3, "bytes_in": 256, "bytes_out": 40, "compute_ns": 1_000_000, "amount_nano": 12,
-        "currency": "EUR", "admitted_ns": 5, "node_id": "n", "epoch": 1, "lsn": 1,
+        "currency": "EUR", "admitted_ns": 5, "input_tokens": 7, "cached_tokens": 2, "output_tokens": 4,
+        "node_id": "n", "epoch": 1, "lsn": 1,
     }  # fmt: skip
 
 
@@ -111,6 +113,20 @@ def test_a_retry_that_is_answered_is_charged_although_the_first_try_was_late(
     assert fold(db, folder) == FoldResult(inserted=3, duplicates=2)
     assert calls(db) == ["a/late", "a/cancelled", "a"]
     assert sum(row["amount_nano"] for row in ledger(db)) == 9
+
+
+def test_each_try_of_a_generation_that_ended_early_costs_its_own_tokens(
+    db: Database, folder: Path, make_event: Any
+) -> None:
+    journal = Journal.open(folder, "n")
+    for admitted_ns, outcome in ((1, Outcome.PARTIAL), (2, Outcome.PARTIAL), (3, Outcome.OK), (4, Outcome.OK)):
+        journal.append([make_event(id="a", outcome=outcome, admitted_ns=admitted_ns, amount_nano=admitted_ns)])
+    journal.close()
+    for _ in range(2):
+        fold(db, folder)
+        with db.write() as connection:
+            connection.execute(sa.delete(tables.journal_marks))
+    assert [(row["outcome"], row["amount_nano"]) for row in ledger(db)] == [("partial", 1), ("partial", 2), ("ok", 3)]
 
 
 def test_two_tenants_may_choose_the_same_id(db: Database, folder: Path, make_event: Any) -> None:
@@ -192,7 +208,7 @@ def test_servers_append_while_several_fold_and_every_call_counts_once(
 def test_damage_stops_the_fold_at_its_place_and_what_came_before_is_in_the_ledger(
     db: Database, folder: Path, make_event: Any
 ) -> None:
-    journal = Journal.open(folder, "n", segment_bytes=300)
+    journal = Journal.open(folder, "n", segment_bytes=320)
     for number in range(12):
         journal.append([make_event(id=str(number))])
     journal.close()

@@ -18,7 +18,7 @@ from airserve.metering.segments import segments_of
 from airserve.storage import tables
 from airserve.storage.database import Database
 
-outcomes = st.sampled_from([Outcome.OK, Outcome.OK, Outcome.LATE, Outcome.FAILED])
+outcomes = st.sampled_from([Outcome.OK, Outcome.OK, Outcome.LATE, Outcome.FAILED, Outcome.PARTIAL])
 calls = st.tuples(st.sampled_from(["ten_a", "ten_b"]), st.integers(0, 30).map(str), outcomes)
 
 
@@ -49,7 +49,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for tenant_id, call_id, outcome in batch:
             self.clock += 1
             events.append(event(tenant_id, call_id, outcome, self.clock))
-            self.truth.setdefault(ledger_id(tenant_id, call_id, outcome), self.clock)
+            self.truth.setdefault(ledger_id(tenant_id, call_id, outcome, self.clock), self.clock)
         self.journal.append(events)
 
     @rule()

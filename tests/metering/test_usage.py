@@ -55,8 +55,10 @@ def test_usage_is_summed_per_tenant_model_day_and_currency(db: Database, record:
 
 
 def test_every_outcome_is_counted_and_only_answered_calls_are_summed(db: Database, record: Record) -> None:
+    tokens = {"input_tokens": 8, "cached_tokens": 3, "output_tokens": 5}
     answered = {"rows": 4, "bytes_in": 10, "bytes_out": 20, "compute_ns": 1_500_000_000, "amount_nano": 2_500_000_000}
-    free = {"rows": 9, "bytes_in": 9, "bytes_out": 9, "compute_ns": 9, "amount_nano": 0}
+    answered |= tokens
+    free = {"rows": 9, "bytes_in": 9, "bytes_out": 9, "compute_ns": 9, "amount_nano": 0, **tokens}
     counts = {Outcome.REFUSED: 1, Outcome.LATE: 2, Outcome.CANCELLED: 3, Outcome.FAILED: 4}
     record(answered, answered, *(free | {"outcome": outcome} for outcome, n in counts.items() for _ in range(n)))
     (row,) = usage(db)
@@ -64,6 +66,15 @@ def test_every_outcome_is_counted_and_only_answered_calls_are_summed(db: Databas
     assert (row.rows, row.bytes_in, row.bytes_out) == (8, 20, 40)
     assert (row.compute_ns, row.compute_seconds) == (3_000_000_000, "3.00")
     assert (row.amount_nano, row.amount) == (5_000_000_000, "5.00")
+    assert (row.input_tokens, row.cached_tokens, row.output_tokens) == (16, 6, 10)
+
+
+def test_a_generation_that_ended_early_is_counted_apart_and_summed(db: Database, record: Record) -> None:
+    partial = {"outcome": Outcome.PARTIAL, "rows": 1, "amount_nano": 7, "input_tokens": 2, "output_tokens": 3}
+    record({"amount_nano": 10, "output_tokens": 1}, partial, partial | {"admitted_ns": MIDNIGHT_NS + 1})
+    (row,) = usage(db)
+    assert (row.ok, row.partial, row.calls, row.amount_nano) == (1, 2, 3, 24)
+    assert (row.input_tokens, row.cached_tokens, row.output_tokens) == (4, 0, 7)
 
 
 def test_a_day_is_a_day_of_utc_by_the_time_of_admission_and_both_bounds_count(db: Database, record: Record) -> None:

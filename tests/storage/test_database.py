@@ -8,8 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from airserve.core.errors import AirserveError
+from airserve.metering.prices import Price, load_prices
 from airserve.storage import Database, tables
-from airserve.storage.migrate import HEAD, config
+from airserve.storage.database import FILE_NAME
+from airserve.storage.migrate import HEAD, config, upgrade
 
 PRICE = {"model": "*", "per_call_nano": 1, "per_compute_second_nano": 2, "currency": "EUR", "created_ns": 3}
 
@@ -39,6 +41,48 @@ def test_the_folder_is_private_and_the_schema_is_that_of_the_newest_migration(tm
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == HEAD
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    database.close()
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date_without_loss(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / FILE_NAME}", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        upgrade(connection, "0001")
+        connection.execute(
+            sa.text(
+                "INSERT INTO prices (model, per_call_nano, per_compute_second_nano, currency, created_ns) "
+                "VALUES ('digits', 5, 6, 'CHF', 7)"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO usage_events VALUES "
+                "('ten_a/1', 'ten_a', 'key', 'digits', 2, 1, 'ok', 3, 4, 5, 6, 7, 'CHF', 8, 'node0', 9, 10)"
+            )
+        )
+    engine.dispose()
+    database = Database.open(tmp_path)
+    assert load_prices(database).of("digits") == Price(1, "digits", 5, 6, "CHF", 0, 0, 0)
+    with database.read() as connection:
+        (row,) = connection.execute(sa.select(tables.usage_events))
+    assert row._mapping == {
+        "id": "ten_a/1", "tenant_id": "ten_a", "key_id": "key", "model": "digits", "version": 2, "price_id": 1,
+        "outcome": "ok", "rows": 3, "bytes_in": 4, "bytes_out": 5, "compute_ns": 6, "amount_nano": 7, "currency": "CHF",
+        "admitted_ns": 8, "input_tokens": 0, "cached_tokens": 0, "output_tokens": 0, "node_id": "node0", "epoch": 9,
+        "lsn": 10,
+    }  # fmt: skip
+    for table in ("prices", "usage_events"):
+        for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET model = 'other'"):
+            with pytest.raises(sa.exc.IntegrityError, match="append-only"), database.write() as connection:
+                connection.exec_driver_sql(statement)
+    database.close()
+
+
+@pytest.mark.parametrize("column", ["per_million_input_tokens_nano", "per_million_cached_tokens_nano"])
+def test_a_negative_price_of_tokens_is_refused_by_the_database_itself(tmp_path: Path, column: str) -> None:
+    database = Database.open(tmp_path)
+    with pytest.raises(sa.exc.IntegrityError, match="CHECK"), database.write() as connection:
+        connection.execute(tables.prices.insert().values(**PRICE, **{column: -1}))
     database.close()
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "tenant_id", "tenant", "model", "day", "calls", "ok", "refused", "late", "cancelled", "failed",
-    "rows", "bytes_in", "bytes_out", "compute_ns", "compute_seconds", "amount_nano", "amount", "currency",
+    "partial", "rows", "bytes_in", "bytes_out", "compute_ns", "compute_seconds", "input_tokens", "cached_tokens",
+    "output_tokens", "amount_nano", "amount", "currency",
 )  # fmt: skip
 """What `--json` and `--csv` give: attributes of `UsageRow`."""
 
@@ -53,7 +54,8 @@ def usage_command(
     """Show the calls and amounts per tenant, model and day, up to this moment.
 
     The journals of all nodes are brought into the ledger first; a running server need not stop. Only answered calls
-    (`ok`) cost; `rows`, bytes and compute are theirs. Days are in UTC, by the time of admission.
+    (`ok`) cost, and of texts that were stopped early (`partial`) the tokens; `rows`, bytes, compute and tokens are
+    theirs. Days are in UTC, by the time of admission.
 
     Example: `airserve usage --tenant demo --since 2026-01-01 --until 2026-01-31`
     """
@@ -104,6 +106,7 @@ def _print_table(rows: Sequence[UsageRow]) -> None:
                 "calls": sum(row.calls for row in of_currency),
                 "ok": sum(row.ok for row in of_currency),
                 "compute s": _seconds(sum(row.compute_ns for row in of_currency)),
+                "tokens": sum(_tokens(row) for row in of_currency),
                 "amount": f"{amount_text(nano)} {currency}",
             }
         )
@@ -119,8 +122,13 @@ def _shown(row: UsageRow) -> dict[str, Any]:
         "calls": row.calls,
         "ok": row.ok,
         "compute s": _seconds(row.compute_ns),
+        "tokens": _tokens(row),
         "amount": f"{row.amount} {row.currency}",
     }
+
+
+def _tokens(row: UsageRow) -> int:
+    return row.input_tokens + row.output_tokens
 
 
 def _seconds(compute_ns: int) -> str:

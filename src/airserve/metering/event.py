@@ -14,13 +14,18 @@ MAX_TEXT = 512
 
 
 class Outcome(enum.Enum):
-    """How a call ended. Only `OK` costs."""
+    """How a call ended. Only `OK` and `PARTIAL` cost."""
 
     OK = "ok"
     REFUSED = "refused"
     LATE = "late"
     CANCELLED = "cancelled"
     FAILED = "failed"
+    PARTIAL = "partial"
+    """A generation that ended early, after its first token: it costs the tokens that it used and nothing else."""
+
+
+COSTS = (Outcome.OK, Outcome.PARTIAL)
 
 
 class UsageEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -29,7 +34,8 @@ class UsageEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `id` is the id of the call: a retry carries the same one, and is charged once. `admitted_ns` is UTC, stamped
     once at admission: it decides the day that is billed. `compute_ns` is the call's share of its batch.
     `amount_nano` is in 1e-9 of `currency`, rated with the price `price_id` that was pinned at admission; 0 for any
-    outcome but `OK`. New fields go to the end and carry a default, so that old journals stay readable.
+    outcome but `OK` and `PARTIAL`. Tokens are those of generations, as the engine counted them; `cached_tokens` are
+    part of `input_tokens`. New fields go to the end and carry a default, so that old journals stay readable.
     """
 
     id: str
@@ -46,6 +52,9 @@ class UsageEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     amount_nano: int
     currency: str
     admitted_ns: int
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -64,10 +73,11 @@ def encode_event(event: UsageEvent) -> bytes:
     union = (
         event.version | event.price_id | event.rows | event.bytes_in
         | event.bytes_out | event.compute_ns | event.amount_nano | event.admitted_ns
+        | event.input_tokens | event.cached_tokens | event.output_tokens
     )  # fmt: skip
     if union >> 63:
         raise InvalidInputError(f"a usage event holds counts from 0 to {INT64_MAX}, this one does not: {event}")
-    if event.amount_nano and event.outcome is not Outcome.OK:
+    if event.amount_nano and event.outcome not in COSTS:
         raise InvalidInputError(f"a call that ended '{event.outcome.value}' costs nothing, not {event.amount_nano}")
     return _encoder.encode(event)
 

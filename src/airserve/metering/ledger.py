@@ -51,15 +51,18 @@ class Mark:
     lsn: int = 0
 
 
-def ledger_id(tenant_id: str, call_id: str, outcome: Outcome = Outcome.OK) -> str:
+def ledger_id(tenant_id: str, call_id: str, outcome: Outcome = Outcome.OK, admitted_ns: int = 0) -> str:
     """The ledger's id of a call.
 
-    A call of a tenant is charged once, however often it is retried. Its free ends are rows of their own: a retry that
-    is answered is charged although the first try was late. Tenants choose ids without knowing each other, so the
+    An answered call of a tenant is charged once, however often it is retried. Its free ends are rows of their own: a
+    retry that is answered is charged although the first try was late. Each try of a generation that ended early is a
+    row of its own too: it costs just the tokens of that try. Tenants choose ids without knowing each other, so the
     tenant is part of it.
     """
     charged = f"{tenant_id}/{call_id}"
-    return charged if outcome is Outcome.OK else f"{charged}/{outcome.value}"
+    if outcome is Outcome.OK:
+        return charged
+    return f"{charged}/{outcome.value}" + (f"/{admitted_ns}" if outcome is Outcome.PARTIAL else "")
 
 
 def fold(db: Database, journal_folder: Path, *, chunk: int = CHUNK) -> FoldResult:
@@ -143,7 +146,7 @@ def _row(folder: Path, segment: SegmentName, frame: Frame) -> Row:
         ) from error
     call_id, *fields = msgspec.structs.astuple(event)
     fields[_OUTCOME] = event.outcome.value
-    event_id = ledger_id(event.tenant_id, call_id, event.outcome)
+    event_id = ledger_id(event.tenant_id, call_id, event.outcome, event.admitted_ns)
     return (event_id, *fields, segment.node_id, segment.epoch, frame.lsn)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airserve.core.errors import InvalidInputError, NotFoundError
-from airserve.metering.event import Outcome
+from airserve.metering.event import COSTS, Outcome
 from airserve.metering.money import amount_text
 from airserve.storage import tables
 from airserve.storage.database import Database
@@ -24,8 +24,9 @@ _EPOCH = dt.date(1970, 1, 1)
 class UsageRow:
     """The calls of one tenant to one model, admitted on one day (UTC), in one currency.
 
-    `ok` … `failed` count the calls by outcome. Rows, bytes, compute time and amount are of the answered calls alone.
-    `amount_nano` is in 1e-9 of `currency`.
+    `ok` … `partial` count the calls by outcome. Rows, bytes, compute time, tokens and amount are of those that cost:
+    the answered calls (`ok`), and the generations that ended early (`partial`). Cached tokens are part of the input
+    tokens. `amount_nano` is in 1e-9 of `currency`.
     """
 
     tenant_id: str
@@ -38,16 +39,20 @@ class UsageRow:
     late: int
     cancelled: int
     failed: int
+    partial: int
     rows: int
     bytes_in: int
     bytes_out: int
     compute_ns: int
     amount_nano: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
 
     @property
     def calls(self) -> int:
         """All calls, however they ended."""
-        return self.ok + self.refused + self.late + self.cancelled + self.failed
+        return self.ok + self.refused + self.late + self.cancelled + self.failed + self.partial
 
     @property
     def compute_seconds(self) -> str:
@@ -104,6 +109,7 @@ def _report(wanted: list[sa.ColumnElement[bool]], events: sa.Table, tenants: sa.
         _sum(events, column)
         for column in (
             events.c.rows, events.c.bytes_in, events.c.bytes_out, events.c.compute_ns, events.c.amount_nano,
+            events.c.input_tokens, events.c.cached_tokens, events.c.output_tokens,
         )
     ]  # fmt: skip
     groups = (events.c.tenant_id, events.c.model, day, events.c.currency)
@@ -121,7 +127,8 @@ def _count(events: sa.Table, outcome: Outcome) -> sa.ColumnElement[int]:
 
 
 def _sum(events: sa.Table, column: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    return sa.func.sum(sa.case((events.c.outcome == Outcome.OK.value, column), else_=0))
+    costs = events.c.outcome.in_([outcome.value for outcome in COSTS])
+    return sa.func.sum(sa.case((costs, column), else_=0))
 
 
 def _usage_row(row: Sequence[Any]) -> UsageRow:

@@ -47,6 +47,14 @@ prices = sa.Table(
     sa.Column("per_compute_second_nano", sa.BigInteger, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("created_ns", sa.BigInteger, nullable=False),
+    *(
+        sa.Column(name, sa.BigInteger, sa.CheckConstraint(f"{name} >= 0"), nullable=False, server_default="0")
+        for name in (
+            "per_million_input_tokens_nano",
+            "per_million_cached_tokens_nano",
+            "per_million_output_tokens_nano",
+        )
+    ),
     sa.CheckConstraint("per_call_nano >= 0 AND per_compute_second_nano >= 0", name="price_not_negative"),
 )
 
@@ -112,6 +120,9 @@ usage_events = sa.Table(
     sa.Column("amount_nano", sa.BigInteger, nullable=False),
     sa.Column("currency", sa.Text, nullable=False),
     sa.Column("admitted_ns", sa.BigInteger, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("node_id", sa.Text, nullable=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("lsn", sa.BigInteger, nullable=False),
