@@ -6,6 +6,7 @@ only renders it; the client turns a rendered error back into the same class with
 
 from __future__ import annotations
 
+import threading
 from typing import ClassVar
 
 
@@ -32,6 +33,12 @@ class InvalidInputError(AirserveError):
     code = "invalid_input"
     http_status = 400
     grpc_status = "INVALID_ARGUMENT"
+
+
+class ContextOverflowError(InvalidInputError):
+    """Prompt and answer do not fit into the model's context; the code is OpenAI's, since clients look for it."""
+
+    code = "context_length_exceeded"
 
 
 class MissingKeyError(AirserveError):
@@ -72,6 +79,14 @@ class MethodNotAllowedError(AirserveError):
     code = "method_not_allowed"
     http_status = 405
     grpc_status = "UNIMPLEMENTED"
+
+
+class NotAcceptableError(AirserveError):
+    """The client accepts none of the forms that an answer can take."""
+
+    code = "not_acceptable"
+    http_status = 406
+    grpc_status = "INVALID_ARGUMENT"
 
 
 class RequestTimeoutError(AirserveError):
@@ -155,6 +170,24 @@ class OverloadedError(AirserveError):
     http_status = 503
     grpc_status = "UNAVAILABLE"
     retryable = True
+
+
+class ModelLostError(AirserveError):
+    """The process that ran the model ended amid the call and is being replaced; the same call may succeed later.
+
+    `replaced` is set once its successor can be called, or has failed to start.
+    """
+
+    code = "model_lost"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    retryable = True
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, replaced: threading.Event | None = None
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.replaced = replaced
 
 
 class DeadlineExceededError(AirserveError):

@@ -34,7 +34,8 @@ class TokenCounts:
 class Piece:
     """A step of an answer: OpenAI's `choices` of one chunk (`delta` for chat, `text` for completions).
 
-    `tokens` counts everything so far. The `final` piece comes once, last, and carries each choice's `finish_reason`.
+    `tokens` counts everything so far. The `final` piece comes once, last, and carries each choice's `finish_reason`. A
+    piece without choices only counts tokens whose text is held back; no client sees it.
     """
 
     choices: list[dict[str, Any]] = field(default_factory=list)

@@ -1,37 +1,23 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX graphs: tensors in, tensors out; with a `[vision]` or `[text]` step before them, pictures or strings in."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import onnxruntime as ort
 
 from airserve.core.call import Array, Tensors
-from airserve.core.errors import BadPackageError, InvalidInputError, ModelFailedError
+from airserve.core.errors import InvalidInputError
 from airserve.core.tensor import Signature, zeros
 from airserve.engines.base import Model
 from airserve.engines.options import Source
-
-ort.set_default_logger_severity(3)
-# What is computed here is nobody else's business.
-ort.disable_telemetry_events()
+from airserve.engines.session import Session
 
 
 class OnnxModel:
-    """One ONNX Runtime session; `run` releases the GIL and may be called from several threads."""
+    """A graph served as it is."""
 
-    def __init__(self, path: Path, signature: Signature, *, threads: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Spinning threads take the cores that the server itself needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise BadPackageError(f"ONNX Runtime cannot load {path.name}: {_first_line(error)}") from error
+    def __init__(self, session: Session, signature: Signature) -> None:
         self.signature = signature
+        self._session = session
         self._outputs = [spec.name for spec in signature.outputs]
         self._strings = [spec.name for spec in signature.inputs if spec.datatype == "BYTES"]
 
@@ -39,11 +25,7 @@ class OnnxModel:
         """All outputs of the graph, by name. Raises `ModelFailedError` with the runtime's first line."""
         for name in self._strings:
             inputs = {**inputs, name: _as_text(inputs[name], name)}
-        try:
-            values = self._session.run(self._outputs, inputs)
-        except Exception as error:
-            raise ModelFailedError(f"the model failed on this input: {_first_line(error)}") from error
-        return dict(zip(self._outputs, values, strict=True))
+        return self._session.run(inputs, self._outputs)
 
     def example(self, rows: int) -> Tensors:
         """Zeros, and empty strings."""
@@ -51,12 +33,22 @@ class OnnxModel:
 
     def close(self) -> None:
         """Free the session."""
-        del self._session
+        self._session.close()
 
 
 def load(source: Source, *, threads: int) -> Model:
-    """The graph of a package, ready to run."""
-    return OnnxModel(source.path, source.signature, threads=threads)
+    """The graph of a package behind the step that its manifest asks for, ready to run."""
+    session = Session(source.path, threads=threads)
+    # Pillow and tokenizers are loaded only where a package needs them.
+    if source.vision is not None:
+        from airserve.engines.vision import VisionModel
+
+        return VisionModel(session, source.signature, source.vision, source.labels)
+    if source.text is not None:
+        from airserve.engines.text import TextModel
+
+        return TextModel(session, source.signature, source.text, source.folder / source.text.tokenizer)
+    return OnnxModel(session, source.signature)
 
 
 def _as_text(array: Array, name: str) -> Array:
@@ -68,9 +60,3 @@ def _as_text(array: Array, name: str) -> Array:
     text = np.empty(array.size, dtype=object)
     text[:] = flat
     return text.reshape(array.shape)
-
-
-def _first_line(error: Exception) -> str:
-    """Without the file paths that the runtime likes to print."""
-    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return line.split(" : ")[-1][:300]

@@ -72,19 +72,25 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 class Python(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """`[python]`: your own class `attribute` in the package's file, in a process of its own.
 
-    `environment` is all that the process sees beside PATH; `memory_mb` bounds its address space; a batch that takes
-    longer than `timeout_ms` counts as hung.
+    `environment` is all that the process sees beside PATH; a value `$NAME` is taken from the serving process.
+    `memory_mb` bounds its address space (MiB). A batch that takes longer than `timeout_ms` counts as hung, and so does
+    a start that takes longer than `load_timeout_ms`. `workers` processes run as many batches at once.
     """
 
     attribute: str = "Model"
     environment: dict[str, str] = {}
     memory_mb: int | None = None
     timeout_ms: int = 30_000
+    load_timeout_ms: int = 120_000
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """All that loading a model needs: the package's folder, the weights file in it, and what the manifest says."""
+    """All that loading a model needs: the package's folder, the weights file in it, and what the manifest says.
+
+    `model` is the model's name, for logs.
+    """
 
     folder: Path
     file: str
@@ -95,6 +101,7 @@ class Source:
     language: Language | None = None
     upstream: Upstream | None = None
     python: Python | None = None
+    model: str = ""
 
     @property
     def path(self) -> Path:
