@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
+import msgspec
 import typer
 
 from airserve.cli.output import AsJson, console, print_json
 from airserve.cli.state import StateDir, open_catalog
+from airserve.core.errors import InvalidInputError
+
+Section = TypeVar("Section", bound=msgspec.Struct)
 
 
 def register(app: typer.Typer) -> None:
@@ -18,23 +25,28 @@ def register(app: typer.Typer) -> None:
 
 
 def publish(
-    path: Annotated[Path, typer.Argument(help="A package folder, a .tar.zst of one, or a bare model.onnx.")],
+    path: Annotated[Path, typer.Argument(help="A package folder, a .tar.zst of one, a bare model.onnx or model.py.")],
     state_dir: StateDir,
     name: Annotated[str | None, typer.Option(help="Publish under this name.")] = None,
     alias: Annotated[str, typer.Option(help="Point this alias at the new version.")] = "prod",
     no_alias: Annotated[bool, typer.Option("--no-alias", help="Publish without moving any alias.")] = False,
     max_batch: Annotated[int | None, typer.Option(min=0, help="Most rows of one run; 1 turns batching off.")] = None,
     default_deadline_ms: Annotated[int | None, typer.Option(min=1, help="For calls without a deadline.")] = None,
+    vision: Annotated[Path | None, typer.Option(help="model.onnx takes pictures: its [vision] section, TOML.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="With --vision: the classes, one a line, in order.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="model.onnx takes tokens: the tokenizer.json.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=3, help="With --tokenizer: longer texts are cut.")] = 256,
     as_json: AsJson = False,
 ) -> None:
     """Publish a model; a running service loads it, switches without a failed call, and unloads the old one.
 
     Versions are 1, 2, 3 …; the same content again is the version that it was.
-    Example: `airserve publish digits/` or `airserve publish model.onnx --name scorer --alias canary`
+    Example: `airserve publish digits/` or `airserve publish model.onnx --name scorer --alias canary` or
+    `airserve publish model.onnx --vision vision.toml --labels labels.txt --name cats`
     """
-    with open_catalog(state_dir) as catalog:
+    with _with_step(path, vision, labels, tokenizer, max_tokens) as source, open_catalog(state_dir) as catalog:
         published = catalog.publish(
-            path,
+            source,
             name=name,
             alias=None if no_alias else alias,
             max_batch=max_batch,
@@ -48,3 +60,46 @@ def publish(
         f"published [bold]{published.model}[/] version {published.version}{pointing}  sha256:{published.address[:12]}",
         highlight=False,
     )
+
+
+@contextmanager
+def _with_step(
+    path: Path, vision: Path | None, labels: Path | None, tokenizer: Path | None, max_tokens: int
+) -> Iterator[Path]:
+    """What to publish: `path` itself, or a package made of it with the step that was asked for."""
+    if vision is None and tokenizer is None:
+        if labels is not None:
+            raise InvalidInputError("--labels belongs to --vision")
+        yield path
+        return
+    from airserve.engines.options import Text, Vision
+    from airserve.models.names import name_of
+    from airserve.models.text_package import package_text
+    from airserve.models.vision_package import package_vision
+
+    if vision is not None and tokenizer is not None:
+        raise InvalidInputError("a model takes pictures (--vision) or texts (--tokenizer), not both")
+    with tempfile.TemporaryDirectory(prefix="airserve-publish-") as scratch:
+        folder = Path(scratch) / "package"
+        if vision is not None:
+            names = _read(labels).splitlines() if labels is not None else []
+            yield package_vision(path, folder, name=name_of(path), labels=names, vision=_section(vision, Vision))
+        elif tokenizer is not None:
+            yield package_text(path, tokenizer, folder, name=name_of(path), text=Text(max_tokens=max_tokens))
+
+
+def _section(file: Path, kind: type[Section]) -> Section:
+    """The section in a TOML file, with or without its heading."""
+    heading = kind.__name__.lower()
+    try:
+        document = msgspec.toml.decode(_read(file).encode())
+        return msgspec.convert(document.get(heading, document), kind)
+    except msgspec.MsgspecError as error:
+        raise InvalidInputError(f"{file} is no [{heading}] section: {error}") from None
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{file} cannot be read: {error}") from None

@@ -42,6 +42,9 @@ from airserve.nn import (
 Array = npt.NDArray[Any]
 OnEpoch = Callable[[Epoch, int], None]
 
+_MAX_COLUMNS = 4096
+"""Beyond that, names would make the manifest larger than most models."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -260,6 +263,7 @@ def _export(
             variants=(Variant("fp32", "model.onnx", size, accuracy=round(measured[1], 6), metric=measured[0]),),
             max_batch=DEFAULT_MAX_BATCH,
             labels=labels or (),
+            columns=dataset.columns if len(dataset.columns) <= _MAX_COLUMNS else (),
             description=f"columns of x: {', '.join(dataset.columns)}"[:2000],
         )
         write_package(output, manifest, {"model.onnx": path})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -24,11 +23,13 @@ import sqlalchemy as sa
 
 from airserve.core.errors import AirserveError, BadPackageError, ConflictError, NotFoundError
 from airserve.engines import Source
+from airserve.models.gguf_import import DEFAULT_DEADLINE_MS, package_gguf
 from airserve.models.manifest import FILE_NAME as MANIFEST_NAME
 from airserve.models.manifest import Manifest
-from airserve.models.names import check_name
+from airserve.models.names import check_name, name_of
 from airserve.models.onnx_import import package_onnx
 from airserve.models.package import SUMS_NAME, Package, open_package, unpacked, write_package
+from airserve.models.python_package import is_python_source, package_python
 from airserve.storage import Database, tables
 
 DEFAULT_ALIAS = "prod"
@@ -85,6 +86,7 @@ class DeploymentSpec:
             language=manifest.language,
             upstream=manifest.upstream,
             python=manifest.python,
+            model=self.model,
         )
 
 
@@ -105,7 +107,7 @@ class Catalog:
         max_batch: int | None = None,
         default_deadline_ms: int | None = None,
     ) -> PublishedVersion:
-        """Publish a package folder, a `.tar.zst` or a bare `.onnx`, and point `alias` at it (None: at nothing).
+        """Publish a package folder, `.tar.zst`, bare `.onnx` or `.gguf`, and point `alias` at it (None: at nothing).
 
         The same content again is the version that it was. What is given beside the path goes into the manifest.
         Raises `BadPackageError`, and leaves nothing behind, for what cannot be published.
@@ -290,10 +292,22 @@ def _as_folder(path: Path, scratch: Path, changes: dict[str, Any]) -> Iterator[P
     if path.suffix == ".onnx":
         if not path.is_file():
             raise NotFoundError(f"{path} does not exist")
-        name = changes.get("name") or re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._") or "model"
+        name = changes.get("name") or name_of(path)
         folder = package_onnx(path, scratch / "made", name=check_name(name), max_batch=changes.get("max_batch"))
         changes = {field: value for field, value in changes.items() if field == "default_deadline_ms"}
         yield _changed(folder, scratch, changes)
+        return
+    if path.suffix == ".gguf":
+        name = check_name(changes.pop("name", None) or name_of(path))
+        deadline_ms = changes.pop("default_deadline_ms", DEFAULT_DEADLINE_MS)
+        yield _changed(
+            package_gguf(path, scratch / "made", name=name, default_deadline_ms=deadline_ms), scratch, changes
+        )
+        return
+    if is_python_source(path):
+        name = check_name(changes.get("name") or name_of(path))
+        made = package_python(path, scratch / "made", name=name, max_batch=changes.get("max_batch"))
+        yield _changed(made, scratch, changes)
         return
     with unpacked(path, scratch) as folder:
         yield _changed(folder, scratch, changes)

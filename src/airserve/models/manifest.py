@@ -10,7 +10,9 @@ import tomli_w
 from airserve.core.errors import BadPackageError
 from airserve.core.tensor import NUMPY_OF, Signature, TensorSpec
 from airserve.engines import options
+from airserve.models.engine_sections import language_problems, python_problems, upstream_problems
 from airserve.models.names import check_name
+from airserve.models.steps import step_problems
 
 FILE_NAME = "airserve.toml"
 DEFAULT_MAX_BATCH = 64
@@ -36,16 +38,20 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """The manifest. `max_batch` is the most rows of one run, 0 for a model that does not batch."""
+    """The manifest. `max_batch` is the most rows of one run, 0 for a model that does not batch.
+
+    `columns` names the columns of the only input, for callers that send rows by name.
+    """
 
     name: str
     engine: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    variants: tuple[Variant, ...]
+    variants: tuple[Variant, ...] = ()
     max_batch: int = 0
     default_deadline_ms: int | None = None
     labels: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     description: str = ""
     licence: str = ""
     vision: options.Vision | None = None
@@ -71,11 +77,15 @@ def tensor(spec: TensorSpec) -> Tensor:
 
 def parse_manifest(text: bytes) -> Manifest:
     """The manifest in the TOML document `text`. Raises `BadPackageError` naming the field that is wrong."""
+    return check_manifest(read_manifest(text))
+
+
+def read_manifest(text: bytes) -> Manifest:
+    """As `parse_manifest`, for one that somebody else completes: each field is right, the whole is not checked."""
     try:
-        manifest = msgspec.toml.decode(text, type=Manifest)
+        return msgspec.toml.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadPackageError(f"{FILE_NAME}: {error}") from None
-    return check_manifest(manifest)
 
 
 def check_manifest(manifest: Manifest) -> Manifest:
@@ -97,7 +107,7 @@ def _problems(manifest: Manifest) -> list[str]:
     problems = []
     if not manifest.inputs or not manifest.outputs:
         problems.append("a model has at least one input and one output")
-    if not manifest.variants:
+    if not manifest.variants and manifest.engine != "openai":
         problems.append("a package has at least one variant with its weights")
     for kind, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
         names = [each.name for each in tensors]
@@ -113,6 +123,12 @@ def _problems(manifest: Manifest) -> list[str]:
     for variant in manifest.variants:
         if variant.size_bytes < 0 or not variant.file:
             problems.append(f"variant '{variant.name}' needs a file and its size")
+    if manifest.columns and [each.shape[1:] for each in manifest.inputs] != [(len(manifest.columns),)]:
+        problems.append(f"there are {len(manifest.columns)} columns, so the only input has the shape [-1, that many]")
+    problems += step_problems(manifest)
+    problems += python_problems(manifest.engine, manifest.python, [each.file for each in manifest.variants])
+    problems += upstream_problems(manifest.engine, manifest.upstream)
+    problems += language_problems(manifest.engine, manifest.language)
     return problems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from airserve.core.errors import InvalidInputError
 
@@ -16,3 +17,9 @@ def check_name(name: str, what: str = "model") -> str:
             f"'{name[:80]}' is no name for a {what}; use 1 to 63 of a-z, 0-9, '.', '_', '-', a letter or digit first"
         )
     return name
+
+
+def name_of(path: Path) -> str:
+    """A name for the model in the file or folder `path`, made of what that is called."""
+    stem = path.resolve().name if path.is_dir() else path.stem
+    return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:63] or "model"

@@ -5,7 +5,7 @@
     SHA256SUMS        of every other file, in the format of sha256sum(1); its own SHA-256 is the package's address
 
 What comes from outside is not trusted: every file must be listed and match, nothing may lie outside the folder,
-nothing may be larger than allowed, and nothing is ever unpickled.
+nothing may be larger than allowed, and nothing is ever unpickled. Code is for the engine `python` alone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ MAX_BYTES = 16 << 30
 MAX_FILES = 1000
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt")
+_CODE = (".py", ".pyc", ".so")
 _CHUNK = 1 << 20
 
 
@@ -103,9 +104,13 @@ def open_package(folder: Path, *, max_bytes: int = MAX_BYTES) -> Package:
         if file_hash(folder / name) != digest:
             raise BadPackageError(f"{name} does not match its checksum: damaged or changed; get the package again")
     manifest = parse_manifest(_read_small(folder, FILE_NAME))
+    if manifest.engine != "python" and (code := next((name for name in listed if name.endswith(_CODE)), None)):
+        raise BadPackageError(f"{code}: only a package with engine 'python' holds code")
     for variant in manifest.variants:
         if variant.file not in listed:
             raise BadPackageError(f"variant '{variant.name}' names the file '{variant.file}', which is not there")
+    if manifest.text is not None and manifest.text.tokenizer not in listed:
+        raise BadPackageError(f"[text] names the tokenizer '{manifest.text.tokenizer}', which is not there")
     return Package(folder, manifest, hashlib.sha256(sums).hexdigest(), tuple(sorted(listed)))
 
 
