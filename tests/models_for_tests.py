@@ -50,3 +50,27 @@ def save_failing(path: Path) -> Path:
         [_floats("y", "batch")],
         [table],
     )
+
+
+def save_wide(path: Path, width: int, factor: float = 1.0) -> Path:
+    """y = factor · x, x of shape [-1, width], by a matrix of 4·width² bytes."""
+    matrix = numpy_helper.from_array(np.eye(width, dtype=np.float32) * np.float32(factor), "m")
+    return _save(
+        path,
+        [helper.make_node("MatMul", ["x", "m"], ["y"])],
+        [_floats("x", "batch", width)],
+        [_floats("y", "batch", width)],
+        [matrix],
+    )
+
+
+def save_echo(path: Path, datatype: int, *shape: int | str) -> Path:
+    """y = x, of a type of `onnx.TensorProto`."""
+    value = [helper.make_tensor_value_info(name, datatype, list(shape)) for name in ("x", "y")]
+    return _save(path, [helper.make_node("Identity", ["x"], ["y"])], value[:1], value[1:], [])
+
+
+def save_identity(path: Path, elements: int) -> Path:
+    """y = x, x of shape [-1, -1] and of the ONNX type `elements` (`TensorProto.FLOAT16`, say)."""
+    x, y = (helper.make_tensor_value_info(name, elements, ["batch", "width"]) for name in "xy")
+    return _save(path, [helper.make_node("Identity", ["x"], ["y"])], [x], [y], [])

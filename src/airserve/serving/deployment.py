@@ -12,7 +12,13 @@ import time
 from collections.abc import Sequence
 
 from airserve.core.call import Call, Reply
-from airserve.core.errors import AirserveError, CancelledError, DeadlineExceededError, OverloadedError
+from airserve.core.errors import (
+    AirserveError,
+    CancelledError,
+    DeadlineExceededError,
+    ModelLostError,
+    OverloadedError,
+)
 from airserve.metering.event import Outcome, UsageEvent
 from airserve.metering.journal import Journal
 from airserve.metering.prices import Price
@@ -24,9 +30,6 @@ from airserve.serving.scheduler import Scheduler
 from airserve.serving.statistics import Statistics
 from airserve.serving.ticket import Ticket, group_of
 from airserve.serving.warmup import Warm
-
-_GRACE_S = 1.0
-"""A closing deployment still serves calls that found it just before the switch."""
 
 _PATIENCE = 10
 """An answer may wait one tenth as long as it has waited already."""
@@ -83,10 +86,18 @@ class Deployment:
             raise
         return await ticket.future
 
-    def close(self) -> None:
-        """Let every accepted call finish, then end the threads. Blocks until then."""
+    @property
+    def busy(self) -> bool:
+        """Whether any call waits or runs."""
+        return bool(len(self.scheduler.queue) or self.scheduler.running)
+
+    def close(self, grace_s: float = 0.0) -> None:
+        """Let every accepted call finish, then end the threads. Blocks until then.
+
+        For `grace_s` it still takes calls: those that found it just before it was closed.
+        """
         with self._lock:
-            self._close_at_ns = time.monotonic_ns() + int(_GRACE_S * 1e9)
+            self._close_at_ns = time.monotonic_ns() + int(grace_s * 1e9)
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
@@ -106,6 +117,7 @@ class Deployment:
                 more_calls, more_results = self._run(*more)
                 calls, results = calls + more_calls, results + more_results
             _deliver(calls, results)
+            _await_replacement(results)
 
     def _run(self, batch: Batch[Ticket], started_ns: int) -> tuple[list[Ticket], list[Reply | AirserveError]]:
         """Run and record a batch: its calls with their results, not yet delivered."""
@@ -117,7 +129,9 @@ class Deployment:
         now_ns = time.monotonic_ns()
         with self._lock:
             self.scheduler.finished(batch, now_ns, None if ran.compute_ns is None else now_ns - started_ns)
-            self.statistics.batch(batch.rows, ran.compute_ns)
+            self.statistics.batch(
+                batch.rows, ran.compute_ns, calls=len(batch.calls), input_ns=ran.input_ns, output_ns=ran.output_ns
+            )
         self._end(batch.calls, ran.results, now_ns)
         return batch.calls, ran.results
 
@@ -186,6 +200,13 @@ class Deployment:
             self._journal.append(events)
         except OverloadedError:
             self.statistics.unrecorded += len(events)
+
+
+def _await_replacement(results: Sequence[Reply | AirserveError]) -> None:
+    """Take no batch while its process is being replaced: calls wait in the queue, where it costs them nothing."""
+    for result in results:
+        if isinstance(result, ModelLostError) and result.replaced is not None:
+            result.replaced.wait()
 
 
 def _deliver(tickets: Sequence[Ticket], results: Sequence[Reply | AirserveError]) -> None:

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from airserve.core.call import Reply, Tensors, Timings
-from airserve.core.errors import AirserveError, CancelledError, DeadlineExceededError, ModelFailedError
+from airserve.core.errors import (
+    AirserveError,
+    CancelledError,
+    DeadlineExceededError,
+    ModelFailedError,
+    ModelLostError,
+)
 from airserve.engines import Model
 from airserve.metering.event import Outcome, UsageEvent
 from airserve.metering.journal import Journal
@@ -20,23 +26,32 @@ from airserve.serving.ticket import Ticket
 
 @dataclass(slots=True)
 class Ran:
-    """What became of each call of a batch, in its order, and how long the engine took; None if it failed."""
+    """What became of each call of a batch, in its order, and how long each stage took.
+
+    `compute_ns` is None where the batch failed as a whole.
+    """
 
     results: list[Reply | AirserveError] = field(default_factory=list)
     compute_ns: int | None = None
+    input_ns: int = 0
+    output_ns: int = 0
 
 
 def run_batch(model: Model, name: str, version: int, batch: Batch[Ticket], started_ns: int, journal: Journal) -> Ran:
     """Compute and record the calls of `batch`; every usage event is in the journal when this returns.
 
-    A batch that fails is run again call by call, so that one bad input fails alone. If usage cannot be recorded
-    no reply leaves.
+    A batch that fails is run again call by call, so that one bad input fails alone; one whose process was lost is not,
+    since the same input may cost the next process too. If usage cannot be recorded no reply leaves.
     """
     tickets = batch.calls
     ran = Ran()
     try:
-        outputs, ran.compute_ns = _timed(model, [ticket.call.inputs for ticket in tickets], batch.rows)
+        outputs, ran.input_ns, ran.compute_ns = _timed(model, [ticket.call.inputs for ticket in tickets], batch.rows)
+        cut_ns = time.monotonic_ns()
         ran.results = _replies(tickets, outputs, batch.rows, name, version, started_ns, ran.compute_ns)
+        ran.output_ns = time.monotonic_ns() - cut_ns
+    except ModelLostError as error:
+        ran.results = [error for _ in tickets]
     except Exception as error:
         if len(tickets) == 1:
             ran.results = [_as_failure(error)]
@@ -55,7 +70,9 @@ def run_batch(model: Model, name: str, version: int, batch: Batch[Ticket], start
     return ran
 
 
-def _timed(model: Model, inputs: Sequence[Tensors], rows: int) -> tuple[Tensors, int]:
+def _timed(model: Model, inputs: Sequence[Tensors], rows: int) -> tuple[Tensors, int, int]:
+    """The outputs, and the nanoseconds that stacking and computing took."""
+    stack = time.monotonic_ns()
     stacked = inputs[0] if len(inputs) == 1 else {
         name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]
     }  # fmt: skip
@@ -66,7 +83,7 @@ def _timed(model: Model, inputs: Sequence[Tensors], rows: int) -> tuple[Tensors,
         for name, array in outputs.items():
             if not array.shape or array.shape[0] != rows:
                 raise ModelFailedError(f"output '{name}' has shape {list(array.shape)} for a batch of {rows} rows")
-    return outputs, max(1, took_ns)
+    return outputs, start - stack, max(1, took_ns)
 
 
 def _replies(
@@ -88,7 +105,12 @@ def _replies(
 
 def _run_alone(model: Model, ticket: Ticket, name: str, version: int, started_ns: int) -> Reply | AirserveError:
     try:
-        outputs, compute_ns = _timed(model, [ticket.call.inputs], ticket.rows)
+        outputs, _, compute_ns = _timed(model, [ticket.call.inputs], ticket.rows)
+    except ModelLostError as error:
+        # The calls after this one need its successor, and do not pay for the time until it is there.
+        if error.replaced is not None:
+            error.replaced.wait()
+        return error
     except Exception as error:
         return _as_failure(error)
     return _replies([ticket], outputs, ticket.rows, name, version, started_ns, compute_ns)[0]

@@ -15,6 +15,7 @@ from airserve.core.call import Tensors
 from airserve.core.errors import AirserveError
 from airserve.core.tensor import Signature
 from airserve.engines import Model, load_model
+from airserve.engines.options import Python
 from airserve.models.catalog import DeploymentSpec
 from airserve.serving.curve import ServiceCurve
 
@@ -41,7 +42,7 @@ def load_warm(spec: DeploymentSpec, *, cores: int | None = None) -> Warm:
     A model that fails on made-up input is served all the same, one call at a time, and learns its curve from
     real calls.
     """
-    cores = cores or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    cores = cores or available_cores()
     manifest = spec.manifest
     signature = manifest.signature
     max_rows = signature.max_batch if batches(signature) else 1
@@ -50,6 +51,9 @@ def load_warm(spec: DeploymentSpec, *, cores: int | None = None) -> Warm:
         curve = measure(model, max_rows)
     except AirserveError:
         return Warm(model, ServiceCurve(), workers=1, threads=1, max_rows=1)
+    if manifest.engine == "python":
+        # As many at once as it has processes, which choose their threads themselves.
+        return Warm(model, curve, (manifest.python or Python()).workers, threads=1, max_rows=max_rows)
     best = curve.best_batch(max_rows)
     if best == 1:
         return Warm(model, curve, workers=cores, threads=1, max_rows=max_rows)
@@ -58,6 +62,11 @@ def load_warm(spec: DeploymentSpec, *, cores: int | None = None) -> Warm:
         model = load_model(manifest.engine, spec.source, threads=cores)
         return Warm(model, measure(model, max_rows), workers=1, threads=cores, max_rows=max_rows)
     return Warm(model, curve, workers=1, threads=1, max_rows=max_rows)
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def batches(signature: Signature) -> bool:

@@ -1,0 +1,86 @@
+"""A generation on its way: what waits in the queue and runs in a slot, and what is recorded of it in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from airserve.core.call import Call
+from airserve.core.errors import AirserveError
+from airserve.core.generation import Generation, TokenCounts
+from airserve.metering.event import Outcome, UsageEvent
+from airserve.metering.prices import Price, amount_nano, partial_amount_nano
+from airserve.serving.stream import PieceStream, Stop
+
+_MOST_TOKENS = 1 << 30
+
+
+@dataclass(slots=True, eq=False)
+class GenerationTicket:
+    """A generation that was admitted; `price` and `admitted_ns` (UTC) are pinned here once."""
+
+    call: Call
+    generation: Generation
+    price: Price
+    admitted_ns: int
+    enqueued_ns: int
+    stream: PieceStream
+    tenant_id: str = field(init=False)
+    deadline_ns: int = field(init=False)
+    rows: int = 1
+    group: None = None
+
+    def __post_init__(self) -> None:
+        self.tenant_id = self.call.tenant_id
+        self.deadline_ns = self.call.deadline_ns
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.stream.stopped is Stop.GONE
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a generation ended, and what it used. `text_bytes` is the size of the answer in UTF-8."""
+
+    ticket: GenerationTicket
+    outcome: Outcome
+    error: AirserveError | None
+    tokens: TokenCounts = field(default_factory=TokenCounts)
+    text_bytes: int = 0
+    queue_ns: int = 0
+    compute_ns: int = 0
+
+    def event(self, version: int) -> UsageEvent:
+        """What is recorded: one that was answered costs its whole price, one that ended early its tokens alone."""
+        call, price, tokens = self.ticket.call, self.ticket.price, _plausible(self.tokens)
+        amount = 0
+        if self.outcome is Outcome.OK:
+            amount = amount_nano(price, self.compute_ns, tokens)
+        elif self.outcome is Outcome.PARTIAL:
+            amount = partial_amount_nano(price, tokens)
+        return UsageEvent(
+            id=call.id,
+            tenant_id=call.tenant_id,
+            key_id=call.key_id,
+            model=call.model,
+            version=version,
+            price_id=price.id,
+            outcome=self.outcome,
+            rows=call.rows,
+            bytes_in=call.bytes_in,
+            bytes_out=self.text_bytes,
+            compute_ns=self.compute_ns,
+            amount_nano=amount,
+            currency=price.currency,
+            admitted_ns=self.ticket.admitted_ns,
+            input_tokens=tokens.input,
+            cached_tokens=tokens.cached,
+            output_tokens=tokens.output,
+        )
+
+
+def _plausible(tokens: TokenCounts) -> TokenCounts:
+    """The counts as the ledger takes them: another server may claim anything."""
+    prompt, answer = (min(max(0, count), _MOST_TOKENS) for count in (tokens.input, tokens.output))
+    return TokenCounts(prompt, min(max(0, tokens.cached), prompt), answer)
