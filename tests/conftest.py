@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import large_models
 from tests.models_for_tests import save_failing, save_linear, save_slow
 
 AIRSERVE = str(Path(sys.executable).with_name("airserve"))
@@ -82,6 +83,32 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         airserve("publish", str(save(folder / f"{name}.onnx")), "--state-dir", str(folder / "state"), "--json")
     settings = folder / "state" / "settings.toml"
     settings.write_text("max_body_bytes = 1000000\nqueue_capacity = 64\n")
+    running = start_service(folder / "state")
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def efficientnet_package() -> Path:
+    """The folder of the package: EfficientNet-Lite0 behind a `[vision]` step."""
+    return large_models.efficientnet()
+
+
+@pytest.fixture(scope="session")
+def minilm_package() -> Path:
+    """The folder of the package: all-MiniLM-L6-v2 behind a `[text]` step."""
+    return large_models.minilm()
+
+
+@pytest.fixture(scope="session")
+def large_service(
+    tmp_path_factory: pytest.TempPathFactory, efficientnet_package: Path, minilm_package: Path
+) -> Iterator[Service]:
+    """One service of a real model of each family, `efficientnet`, `minilm` and `gemma`, beside the demo `digits`."""
+    folder = tmp_path_factory.mktemp("large")
+    packages = {"efficientnet": efficientnet_package, "minilm": minilm_package, "gemma": large_models.gemma()}
+    for name, path in packages.items():
+        airserve("publish", str(path), "--name", name, "--state-dir", str(folder / "state"), "--json")
     running = start_service(folder / "state")
     yield running
     assert running.stop() == 0

@@ -65,6 +65,17 @@ def given_input(**changes: Any) -> dict[str, Any]:
         ("GET", "/v2/models/m/versions/3/ready", Operation.MODEL_READY, "m", "3"),
         ("POST", "/v2/models/m/infer", Operation.INFER, "m", None),
         ("POST", "/v2/models/a%20b%2Fc/versions/3/infer?x=1", Operation.INFER, "a b/c", "3"),
+        ("GET", "/v2/models", Operation.MODEL_LIST, None, None),
+        ("GET", "/v2/models/stats", Operation.ALL_STATISTICS, None, None),
+        ("GET", "/v2/models/m/versions/3/stats", Operation.MODEL_STATISTICS, "m", "3"),
+        ("GET", "/v2/models/m/config", Operation.MODEL_CONFIG, "m", None),
+        ("POST", "/v2/models/m/generate", Operation.GENERATE, "m", None),
+        ("POST", "/v2/models/m/versions/3/generate_stream", Operation.GENERATE_STREAM, "m", "3"),
+        ("POST", "/v2/repository/index", Operation.REPOSITORY_INDEX, None, None),
+        ("POST", "/v2/repository/models/a%20b/load", Operation.MODEL_LOAD, "a b", None),
+        ("POST", "/v2/repository/models/m/unload", Operation.MODEL_UNLOAD, "m", None),
+        ("GET", "/v2/systemsharedmemory/status", Operation.SHARED_MEMORY_STATUS, None, None),
+        ("GET", "/v2/cudasharedmemory/status", Operation.SHARED_MEMORY_STATUS, None, None),
     ],
 )
 def test_routes(method: str, path: str, operation: Operation, model: str | None, version: str | None) -> None:
@@ -75,9 +86,14 @@ def test_routes(method: str, path: str, operation: Operation, model: str | None,
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404), ("GET", "/v1", 404), ("GET", "/v2/models", 404), ("GET", "/v2/models/", 404),
+        ("GET", "/", 404), ("GET", "/v1", 404), ("GET", "/v2/models/", 404),
         ("GET", "/v2/models/m/other", 404), ("POST", "/v2", 405), ("GET", "/v2/models/m/infer", 405),
-        ("POST", "/v2/repository/index", 501), ("GET", "/v2/systemsharedmemory/status", 501),
+        ("POST", "/v2/models", 405), ("GET", "/v2/repository/index", 405), ("GET", "/v2/repository", 404),
+        ("GET", "/v2/repository/models/m/load", 405), ("POST", "/v2/repository/models//load", 404),
+        ("POST", "/v2/repository/other/index", 501), ("POST", "/v2/repository/other/models/m/load", 501),
+        ("GET", "/v2/trace/setting", 501), ("POST", "/v2/models/m/trace/setting", 501), ("GET", "/v2/logging", 501),
+        ("POST", "/v2/systemsharedmemory/region/r/register", 501), ("POST", "/v2/cudasharedmemory/unregister", 501),
+        ("GET", "/v2/systemsharedmemory/region/r/status", 404), ("GET", "/v2/other", 404),
         ("GET", "/" + "x" * 9999, 404),
     ],
 )  # fmt: skip
@@ -142,7 +158,9 @@ def test_inputs_that_do_not_fit(changes: dict[str, Any], words: str) -> None:
         ({"parameters": {"x": {}}}, "parameters"),
         ({"outputs": [{"name": "q"}]}, "unexpected inference output 'q' for model 'm'"),
         ({"outputs": [{"name": "y"}, {"name": "y"}]}, "twice"),
-        ({"outputs": [{"name": "y", "parameters": {"classification": 3}}]}, "not offered"),
+        ({"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "shared memory is not offered"),
+        ({"outputs": [{"name": "y", "parameters": {"classification": -1}}]}, "number of classes"),
+        ({"outputs": [{"name": "y", "parameters": {"classification": "3"}}]}, "number of classes"),
     ],
 )
 def test_requests_that_ask_for_what_is_not_there(extra: dict[str, Any], words: str) -> None:

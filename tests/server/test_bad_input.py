@@ -98,7 +98,7 @@ def test_unknown_models_and_versions_begin_with_the_words_that_clients_look_for(
 def test_an_unknown_route_is_404_and_a_wrong_method_405(service: Service) -> None:
     assert send(service, "/nothing").status == 404
     assert send(service, "/v2/models/linear/infer").status == 405
-    assert send(service, "/v2/models/linear/config").status == 501
+    assert send(service, "/v2/models/linear/trace/setting").status == 501
 
 
 def test_a_body_over_the_limit_is_413_whether_its_length_is_told_or_not(service: Service) -> None:

@@ -18,7 +18,7 @@ from airserve.accounts import Principal
 from airserve.client.exchange import infer_request
 from airserve.core.errors import AirserveError
 from airserve.metering.ledger import ledger_id
-from airserve.server.endpoints import _event_id
+from airserve.server.calls import Calls
 from tests.conftest import airserve, start_service
 from tests.models_for_tests import save_linear
 
@@ -29,7 +29,7 @@ CALLS = 10_000
 def event_id_of(tenant_id: str, call_id: str, x: np.ndarray) -> str:
     """The id that the service gives to this call, from what the client sends."""
     request = infer_request("linear", {"x": x}, version=None, outputs=None, call_id=call_id)
-    return _event_id(Principal("", tenant_id, None), "linear", call_id, request.body)
+    return Calls.event_id(Principal("", tenant_id, None), "linear", call_id, request.body)
 
 
 def test_a_service_killed_amid_ten_thousand_calls_has_counted_each_answered_call_once(tmp_path: Path) -> None:

@@ -73,16 +73,21 @@ def trace_id(headers: RequestHeaders) -> str | None:
 
 def reply_headers(headers: RequestHeaders, request_id: str, timings: Timings, total_ns: int) -> Headers:
     """What every inference reply says of itself: its id and where the time went (W3C Server Timing, in ms)."""
-    timing = (
-        f"queue;dur={timings.queue_ns / 1e6:.3f}, compute;dur={timings.compute_ns / 1e6:.3f}, "
-        f"total;dur={total_ns / 1e6:.3f}"
-    )
     reply = [
         (b"x-request-id", request_id.encode()),
-        (b"server-timing", timing.encode()),
+        server_timing(timings, total_ns),
         (b"airserve-batch-rows", b"%d" % timings.batch_rows),
     ]
     if b"traceparent" in headers and trace_id(headers) is not None:
         # The caller's own span goes back, so that a log of replies can be joined with its trace.
         reply.append((b"traceparent", headers[b"traceparent"]))
     return reply
+
+
+def server_timing(timings: Timings, total_ns: int) -> tuple[bytes, bytes]:
+    """Where the time went (W3C Server Timing, in ms)."""
+    timing = (
+        f"queue;dur={timings.queue_ns / 1e6:.3f}, compute;dur={timings.compute_ns / 1e6:.3f}, "
+        f"total;dur={total_ns / 1e6:.3f}"
+    )
+    return b"server-timing", timing.encode()

@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+from airserve.server.apis.grpc import GrpcApplication
 from airserve.server.asgi import AsgiApp
 from airserve.server.endpoints import Endpoints
 from airserve.server.http1 import Http1Server
@@ -30,7 +31,7 @@ _GARBAGE_THRESHOLD = 50_000
 class Process:
     """Everything that serves, started and stopped once."""
 
-    async def start(self) -> Endpoints:
+    async def start(self) -> tuple[Endpoints, GrpcApplication]:
         """Load what should be served, and listen. HTTP/1.1 is answered on the event loop that this is called on."""
         settings = Settings.model_validate_json(os.environ[SETTINGS_VARIABLE])
         configure_logs(settings.log_level)
@@ -38,7 +39,7 @@ class Process:
         # The default of 5 ms is how long a worker with a finished batch may wait for a busy event loop.
         sys.setswitchinterval(0.001)
         self._runtime = Runtime(settings)
-        endpoints = Endpoints(self._runtime)
+        endpoints, grpc = Endpoints(self._runtime), GrpcApplication(self._runtime)
         sockets = Sockets(Path(os.environ[SOCKETS_VARIABLE]))
         plain = Http1Server(endpoints.handle)
         tls = Http1Server(endpoints.handle, [(b"alt-svc", alt_svc(settings.port).encode())])
@@ -49,7 +50,7 @@ class Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GARBAGE_THRESHOLD)
-        return endpoints
+        return endpoints, grpc
 
     async def stop(self) -> None:
         """Stop everything, after every accepted call has been answered."""

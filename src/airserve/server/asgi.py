@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import Any
 
 from airserve.protocols.encoded import Encoded, Stream
+from airserve.server.apis.grpc import GrpcApplication
 from airserve.server.body import read_body
 from airserve.server.disconnect import Disconnects
 from airserve.server.endpoints import Endpoints
@@ -22,18 +23,25 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class AsgiApp:
-    """The endpoints as an ASGI application. They start and stop with the lifespan."""
+    """The endpoints and the services of gRPC as one ASGI application. They start and stop with the lifespan."""
 
-    def __init__(self, start: Callable[[], Awaitable[Endpoints]], stop: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, start: Callable[[], Awaitable[tuple[Endpoints, GrpcApplication]]], stop: Callable[[], Awaitable[None]]
+    ) -> None:
         self._start = start
         self._stop = stop
-        self._endpoints: Endpoints | None = None
+        self._serving: tuple[Endpoints, GrpcApplication] | None = None
         self._disconnects = Disconnects()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one lifespan or one request."""
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
+            assert self._serving is not None, "the front sent a request before the lifespan had started"  # noqa: S101
+            endpoints, grpc = self._serving
+            if grpc.serves(scope["path"]):
+                await grpc(scope, receive, send)
+            else:
+                await self._http(endpoints, scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
@@ -42,19 +50,20 @@ class AsgiApp:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         # pyvoy starts the application on each of its event loops, one after another; the endpoints are one.
-        first = self._endpoints is None
+        first = self._serving is None
         if first:
-            self._endpoints = await self._start()
+            self._serving = await self._start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         if first:
             await self._stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoints = self._endpoints
-        assert endpoints is not None, "the front sent a request before the lifespan had started"  # noqa: S101
+    async def _http(self, endpoints: Endpoints, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
+        raw_path = scope.get("raw_path")
+        path = raw_path.decode("latin-1") if raw_path else scope["path"]
+        response: Encoded | None = None
         with self._disconnects.watch(receive) as watched:
 
             async def read(limit: int) -> bytes:
@@ -62,21 +71,24 @@ class AsgiApp:
                 watched.body_read = True
                 return body
 
-            raw_path = scope.get("raw_path")
-            path = raw_path.decode("latin-1") if raw_path else scope["path"]
             request = Request(scope["method"], path, headers, read, time.monotonic_ns())
             response = await endpoints.handle(request)
             if response.stream is not None:
                 # Still under watch: a client that goes cancels this task, and the stream with it.
                 await _send_stream(request, response, response.stream, send)
                 return
-        named = [*response.headers, (b"content-length", b"%d" % response.length)]
-        await send({"type": "http.response.start", "status": response.status, "headers": named})
-        chunks = response.chunks if request.method != "HEAD" else [b""]
-        last = len(chunks) - 1
-        for index, chunk in enumerate(chunks):
-            body = chunk if isinstance(chunk, bytes) else bytes(chunk)
-            await send({"type": "http.response.body", "body": body, "more_body": index < last})
+        if response is not None and not watched.gone:
+            await _send(request, response, send)
+
+
+async def _send(request: Request, response: Encoded, send: Send) -> None:
+    named = [*response.headers, (b"content-length", b"%d" % response.length)]
+    await send({"type": "http.response.start", "status": response.status, "headers": named})
+    chunks = response.chunks if request.method != "HEAD" else [b""]
+    last = len(chunks) - 1
+    for index, chunk in enumerate(chunks):
+        body = chunk if isinstance(chunk, bytes) else bytes(chunk)
+        await send({"type": "http.response.body", "body": body, "more_body": index < last})
 
 
 async def _send_stream(request: Request, response: Encoded, stream: Stream, send: Send) -> None:

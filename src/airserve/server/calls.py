@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from hashlib import blake2b
 
 from airserve.accounts import Principal
 from airserve.core.call import Call, Reply, Tensors
-from airserve.core.errors import OverloadedError
+from airserve.core.errors import InvalidInputError, OverloadedError
+from airserve.core.generation import Generation, Piece
 from airserve.protocols import headers as wire
 from airserve.protocols.encoded import Headers
 from airserve.server.http import Request
 from airserve.server.runtime import Runtime
-from airserve.serving.deployment import Deployment
+from airserve.serving.generation import GenerationDeployment
+from airserve.serving.service import Served
+from airserve.serving.version import Version
 
 
 class Calls:
@@ -50,7 +53,7 @@ class Calls:
         self,
         request: Request,
         principal: Principal,
-        deployment: Deployment,
+        deployment: Served,
         body: bytes | memoryview,
         inputs: Tensors,
         rows: int,
@@ -59,8 +62,57 @@ class Calls:
         """Run one call of tensors to its end: the reply, and the headers that every reply carries."""
         headers = request.headers
         request_id = wire.request_id(headers, new_id)
-        model = deployment.spec.model
-        call = Call(
+        call = self._call(request, principal, deployment, body, inputs, rows, timeout_us)
+        if isinstance(deployment, Version):
+            deployment = await deployment.ready(call.deadline_ns)
+        if isinstance(deployment, GenerationDeployment):
+            raise InvalidInputError(
+                f"model '{deployment.spec.model}' generates text and takes no tensors; "
+                "call /v1/chat/completions or /v1/completions"
+            )
+        reply = await deployment.infer(call, self.runtime.prices.of(call.model))
+        total_ns = time.monotonic_ns() - request.started_ns
+        return reply, wire.reply_headers(headers, request_id, reply.timings, total_ns)
+
+    async def generate(
+        self,
+        request: Request,
+        principal: Principal,
+        deployment: Served,
+        body: bytes | memoryview,
+        generation: Generation,
+        timeout_us: int | None = None,
+    ) -> AsyncGenerator[Piece, None]:
+        """The pieces of one generated answer; a refusal is raised at the first step.
+
+        It is in flight until it ends. Closing it early frees the slot, and charges the tokens that were produced.
+        """
+        call = self._call(request, principal, deployment, body, {}, 1, timeout_us)
+        if isinstance(deployment, Version):
+            deployment = await deployment.ready(call.deadline_ns)
+        if not isinstance(deployment, GenerationDeployment):
+            raise InvalidInputError(
+                f"model '{deployment.spec.model}' generates no text; send it tensors, with POST "
+                f"/v2/models/{deployment.spec.model}/infer"
+            )
+        price = self.runtime.prices.of(call.model)
+        with self.in_flight():
+            async with aclosing(deployment.generate(call, generation, price)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    def _call(
+        self,
+        request: Request,
+        principal: Principal,
+        deployment: Served,
+        body: bytes | memoryview,
+        inputs: Tensors,
+        rows: int,
+        timeout_us: int | None,
+    ) -> Call:
+        headers, model = request.headers, deployment.spec.model
+        return Call(
             id=self.event_id(principal, model, wire.call_id(headers), body),
             model=model,
             inputs=inputs,
@@ -70,11 +122,8 @@ class Calls:
             key_id=principal.key_id,
             bytes_in=len(body),
         )
-        reply = await deployment.infer(call, self.runtime.prices.of(model))
-        total_ns = time.monotonic_ns() - request.started_ns
-        return reply, wire.reply_headers(headers, request_id, reply.timings, total_ns)
 
-    def _deadline_ms(self, deployment: Deployment) -> int:
+    def _deadline_ms(self, deployment: Served) -> int:
         return deployment.spec.manifest.default_deadline_ms or self.runtime.settings.default_deadline_ms
 
     @staticmethod

@@ -37,23 +37,31 @@ class Disconnects:
 
 
 class Watched:
-    """One request under watch."""
+    """One request under watch. Its context ends quietly when the client has `gone`: nobody is left to tell."""
 
-    __slots__ = ("_sweeper", "asking", "body_read", "receive", "task")
+    __slots__ = ("_sweeper", "asking", "body_read", "gone", "receive", "task")
 
     def __init__(self, sweeper: _Sweeper, receive: Receive, task: asyncio.Task[Any] | None) -> None:
         self._sweeper = sweeper
         self.receive = receive
         self.task = task
         self.body_read = False
+        self.gone = False
         self.asking: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Watched:
         self._sweeper.add(self)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         self._sweeper.remove(self)
+        return self.gone and kind is asyncio.CancelledError
+
+    def cancel(self) -> None:
+        """Drop the request: its client has gone."""
+        if self.task is not None:
+            self.gone = True
+            self.task.cancel()
 
 
 class _Sweeper:
@@ -92,7 +100,6 @@ async def _ask(watched: Watched) -> None:
     # message. It is never cancelled: pyvoy's cannot be.
     while watched.task is not None:
         if (await watched.receive())["type"] == "http.disconnect":
-            if watched.task is not None:
-                watched.task.cancel()
+            watched.cancel()
             return
         await asyncio.sleep(_INTERVAL_S)

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from airserve.server.runtime import Runtime
 from airserve.serving.deployment import Deployment
+from airserve.serving.generation import GenerationDeployment
 from airserve.serving.statistics import BATCH_BUCKETS, DURATION_BUCKETS_S
+from airserve.serving.version import Loaded
 
 _LABELS = ["model", "version"]
 # A counter would get `_total` appended to its name, which Triton's dashboards do not know.
@@ -40,7 +42,7 @@ class RuntimeCollector(Collector):
         yield in_flight
 
 
-def _counters(deployments: list[Deployment]) -> Iterator[Metric]:
+def _counters(deployments: list[Loaded]) -> Iterator[Metric]:
     families = {
         "nv_inference_request_success": ("Number of successful inference requests", "successes", 1),
         "nv_inference_count": ("Number of inferences performed (rows)", "inferences", 1),
@@ -56,7 +58,7 @@ def _counters(deployments: list[Deployment]) -> Iterator[Metric]:
         yield family
 
 
-def _failures(deployments: list[Deployment]) -> Metric:
+def _failures(deployments: list[Loaded]) -> Metric:
     name = "nv_inference_request_failure"
     family = Metric(name, "Number of failed inference requests", _UNTYPED)
     for each in deployments:
@@ -65,18 +67,35 @@ def _failures(deployments: list[Deployment]) -> Metric:
     return family
 
 
-def _gauges(deployments: list[Deployment]) -> Iterator[Metric]:
+def _gauges(deployments: list[Loaded]) -> Iterator[Metric]:
     pending = GaugeMetricFamily("nv_inference_pending_request_count", "Requests that wait", labels=_LABELS)
     row = GaugeMetricFamily("airserve_service_seconds_per_row", "Slope of the service-time curve", labels=_LABELS)
     batch = GaugeMetricFamily("airserve_service_seconds_per_batch", "Its intercept", labels=_LABELS)
+    slots = GaugeMetricFamily("airserve_generations_running", "Slots that generate text", labels=_LABELS)
     for each in deployments:
-        pending.add_metric(_labels(each), len(each.scheduler.queue))
-        row.add_metric(_labels(each), each.scheduler.curve.per_row_ns / 1e9)
-        batch.add_metric(_labels(each), each.scheduler.curve.per_batch_ns / 1e9)
-    yield from (pending, row, batch)
+        if isinstance(each, Deployment):
+            pending.add_metric(_labels(each), len(each.scheduler.queue))
+            row.add_metric(_labels(each), each.scheduler.curve.per_row_ns / 1e9)
+            batch.add_metric(_labels(each), each.scheduler.curve.per_batch_ns / 1e9)
+        else:
+            pending.add_metric(_labels(each), len(each.queue))
+            slots.add_metric(_labels(each), each.running)
+    yield from (pending, row, batch, slots)
+    yield _tokens([each for each in deployments if isinstance(each, GenerationDeployment)])
 
 
-def _histograms(deployments: list[Deployment]) -> Iterator[Metric]:
+def _tokens(deployments: list[GenerationDeployment]) -> Metric:
+    name = "airserve_tokens"
+    family = CounterMetricFamily(
+        name, "Tokens of prompts, the cached part of them, and answers", labels=[*_LABELS, "kind"]
+    )
+    for each in deployments:
+        for kind in ("input", "cached", "output"):
+            family.add_metric([*_labels(each), kind], getattr(each.tokens, kind))
+    return family
+
+
+def _histograms(deployments: list[Loaded]) -> Iterator[Metric]:
     duration = HistogramMetricFamily("airserve_call_duration_seconds", "From queue to reply", labels=_LABELS)
     size = HistogramMetricFamily("airserve_batch_rows", "Rows of each model execution", labels=_LABELS)
     for each in deployments:
@@ -97,11 +116,11 @@ def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str,
     return buckets
 
 
-def _labels_by_name(deployment: Deployment) -> dict[str, str]:
+def _labels_by_name(deployment: Loaded) -> dict[str, str]:
     return dict(zip(_LABELS, _labels(deployment), strict=True))
 
 
-def _labels(deployment: Deployment) -> list[str]:
+def _labels(deployment: Loaded) -> list[str]:
     return [deployment.spec.model, str(deployment.spec.version)]
 
 

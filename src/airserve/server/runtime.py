@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -13,7 +15,7 @@ from airserve.accounts import load_directory, load_or_create_pepper
 from airserve.metering.journal import Journal
 from airserve.metering.ledger import last_epoch
 from airserve.metering.prices import PriceBook, load_prices
-from airserve.models.catalog import Catalog
+from airserve.models.catalog import Catalog, DeploymentSpec
 from airserve.server.keeper import Keeper
 from airserve.server.settings import Settings
 from airserve.serving.gate import Gate
@@ -50,15 +52,35 @@ class Runtime:
         )
         self._catalog = Catalog(self._database, settings.state_dir / "store")
         self.gate = Gate(load_directory(self._database, self._pepper))
-        self.service = Service(self._journal, queue_capacity=settings.queue_capacity)
+        bound = settings.model_memory_mb
+        self.service = Service(
+            self._journal,
+            queue_capacity=settings.queue_capacity,
+            memory_bytes=None if bound is None else int(bound * 1e6),
+            load_at_start=settings.load_models == "start",
+        )
+        # A model may take minutes to load; keys and prices are followed all the same.
+        self._switching = ThreadPoolExecutor(1, "switch")
         self._refresh()
+        self._switching.submit(lambda: None).result()
         self._keeper = Keeper(self._database.change_counter, self._refresh)
         self._keeper.start()
 
     def _refresh(self) -> None:
         self.gate.directory = load_directory(self._database, self._pepper)
         self.prices = load_prices(self._database)
+        self._switching.submit(self._reconcile, self._catalog.deployments())
+
+    def _reconcile(self, specs: Sequence[DeploymentSpec]) -> None:
+        try:
+            self.service.reconcile(specs)
+        except Exception:
+            log.exception("the models that are served could not be changed")
+
+    def load_model(self, model: str) -> None:
+        """Load, or load again, what the catalog's aliases of `model` point at now. Blocks; see `Service.load`."""
         self.service.reconcile(self._catalog.deployments())
+        self.service.load(model)
 
     @property
     def ready(self) -> bool:
@@ -97,6 +119,7 @@ class Runtime:
             self._closed = True
         self.draining = True
         self._keeper.stop()
+        self._switching.shutdown()
         self.service.close()
         self._journal.close()
         self._database.close()

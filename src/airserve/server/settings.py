@@ -27,6 +27,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(64 << 20, gt=0, description="Largest request body, also after decompression.")
     queue_capacity: int = Field(1024, gt=0, description="Most calls that wait for one model.")
     default_deadline_ms: int = Field(30_000, gt=0, description="For calls that bring no deadline of their own.")
+    model_memory_mb: float | None = Field(
+        None, gt=0, description="Most MB of weights in memory at once; idle models give way to those that are called."
+    )
+    load_models: Literal["start", "first_use"] = Field(
+        "start", description="When models are loaded; at the start only as many as model_memory_mb allows."
+    )
     drain_seconds: float = Field(30.0, ge=0, description="How long a stop waits for accepted calls.")
     durability: Literal["os", "group", "power"] = Field("group", description="What a power cut may lose of usage.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

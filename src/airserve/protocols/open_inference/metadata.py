@@ -10,8 +10,16 @@ import msgspec
 from airserve.core.tensor import Signature, TensorSpec
 from airserve.protocols.encoded import Encoded
 
-EXTENSIONS = ("binary_tensor_data", "parameters")
-_PLATFORM_OF = {"onnx": "onnxruntime_onnx"}
+EXTENSIONS = (
+    "binary_tensor_data", "classification", "generate", "model_configuration", "model_repository", "parameters",
+    "statistics",
+)  # fmt: skip
+_PLATFORM_OF = {"onnx": "onnxruntime_onnx", "llama": "llamacpp_gguf"}
+
+
+def platform(engine: str) -> str:
+    """What runs the model, as `<project>_<format>` where there is a format."""
+    return _PLATFORM_OF.get(engine, engine)
 
 
 def server_live() -> Encoded:
@@ -40,7 +48,7 @@ def model_metadata(model: str, versions: Sequence[str], signature: Signature, en
         {
             "name": model,
             "versions": versions,
-            "platform": _PLATFORM_OF.get(engine, engine),
+            "platform": platform(engine),
             "inputs": [_tensor(spec) for spec in signature.inputs],
             "outputs": [_tensor(spec) for spec in signature.outputs],
         }

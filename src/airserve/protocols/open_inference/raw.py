@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from airserve.codecs.tensors import from_raw
-from airserve.core.call import Tensors
+from airserve.core.call import Array, Tensors
 from airserve.core.errors import InvalidInputError
 from airserve.core.tensor import Signature
 
@@ -39,3 +40,12 @@ def raw_request(model: str, signature: Signature, body: bytes | memoryview) -> t
             )
         shape[shape.index(-1)] = len(body) // known
     return {spec.name: from_raw(body, spec.datatype, shape, spec.name)}, 1
+
+
+def raw_tensor(model: str, data: bytes | memoryview, datatype: str, shape: Sequence[int], name: str) -> Array:
+    """The tensor in `data`, a view of it; refusals name the model, as clients expect."""
+    try:
+        return from_raw(data, datatype, shape, name)
+    except InvalidInputError as error:
+        where = f"for input '{name}'"
+        raise InvalidInputError(error.message.replace(where, f"{where} for model '{model}'", 1)) from None

@@ -7,32 +7,46 @@ unless said otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from airserve.codecs.compression import inflate
-from airserve.codecs.tensors import from_raw
 from airserve.core.call import Array, Tensors
 from airserve.core.errors import InvalidInputError, NotImplementedHereError
-from airserve.core.tensor import Signature, TensorSpec, element_count
+from airserve.core.tensor import Signature
 from airserve.protocols.content_coding import preferred_coding
-from airserve.protocols.open_inference.document import Document, Input, Parameters, parse_document
+from airserve.protocols.open_inference.checks import (
+    NO_SHARED_MEMORY,
+    SHARED_MEMORY,
+    check_all_given,
+    check_input,
+    check_output,
+    count_rows,
+    flag,
+    refuse_reserved,
+    spec_of,
+    timeout_us,
+)
+from airserve.protocols.open_inference.document import Document, Input, parse_document
 from airserve.protocols.open_inference.json_data import from_json
-from airserve.protocols.open_inference.raw import raw_request
+from airserve.protocols.open_inference.raw import raw_request, raw_tensor
 
 _NOTHING: Mapping[str, Any] = {}
-_SHARED_MEMORY = "shared_memory_region"
 _REMEMBER_UP_TO = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutput:
-    """One output that the client names, and whether it comes back as raw bytes."""
+    """One output that the client names, whether it comes back as raw bytes, and as its how many highest `classes`.
+
+    0 classes are the tensor itself.
+    """
 
     name: str
     binary: bool
+    classes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +54,7 @@ class InferRequest:
     """What the client asks for. `outputs` empty means all, then as raw bytes if `binary_default`.
 
     `timeout_us` is the protocol's own deadline in microseconds; `reply_coding` the content coding that the client
-    prefers for the reply, None for as it is.
+    prefers for the reply, None for as it is; `batched` whether the first axis of the outputs counts rows.
     """
 
     id: str
@@ -50,6 +64,7 @@ class InferRequest:
     binary_default: bool = False
     timeout_us: int | None = None
     reply_coding: str | None = None
+    batched: bool = False
 
 
 def decode_infer(
@@ -85,6 +100,7 @@ def decode_infer(
         binary_default=asked.binary_default,
         timeout_us=asked.timeout_us,
         reply_coding=reply_coding,
+        batched=signature.max_batch > 0,
     )
 
 
@@ -103,15 +119,15 @@ class _Asked:
 
 def _read(model: str, signature: Signature, json_part: bytes | memoryview, tail_size: int) -> _Asked:
     document = parse_document(json_part)
-    _refuse_reserved(document.parameters or _NOTHING)
+    refuse_reserved(document.parameters or _NOTHING)
     inputs = _inputs(model, signature, document, tail_size)
     return _Asked(
         id=document.id,
         inputs=inputs,
-        rows=_rows(model, signature, inputs),
+        rows=count_rows(model, signature, [given.shape for given, _ in inputs]),
         outputs=_outputs(model, signature, document),
-        binary_default=_flag(document.parameters, "binary_data_output"),
-        timeout_us=_timeout_us(document.parameters or _NOTHING),
+        binary_default=flag(document.parameters, "binary_data_output"),
+        timeout_us=timeout_us(document.parameters or _NOTHING),
     )
 
 
@@ -125,12 +141,9 @@ def _inputs(model: str, signature: Signature, document: Document, tail_size: int
     offset = 0
     for given in document.inputs:
         name = given.name
-        if name not in specs:
-            raise InvalidInputError(f"unexpected inference input '{name[:80]}' for model '{model}'")
-        if name in inputs:
-            raise InvalidInputError(f"inference input '{name}' is given twice for model '{model}'")
+        spec = spec_of(model, specs, name, inputs)
         size = _binary_size(given)
-        _check(model, given, specs[name])
+        check_input(model, spec, given.datatype, given.shape)
         if size is None:
             inputs[name] = (given, None)
             continue
@@ -143,37 +156,28 @@ def _inputs(model: str, signature: Signature, document: Document, tail_size: int
         offset += size
     if offset != tail_size:
         raise InvalidInputError(f"unexpected additional input data for model '{model}'")
-    if len(inputs) != len(specs):
-        raise InvalidInputError(_missing(model, list(specs), list(inputs)))
+    check_all_given(model, list(specs), list(inputs))
     return list(inputs.values())
 
 
 def _tensor(model: str, given: Input, tail: memoryview, at: slice | None) -> Array:
     if at is None:
         return from_json(given.data, given.datatype, given.shape, given.name)
-    return _binary(model, given, tail[at])
-
-
-def _binary(model: str, given: Input, data: memoryview) -> Array:
-    try:
-        return from_raw(data, given.datatype, given.shape, given.name)
-    except InvalidInputError as error:
-        where = f"for input '{given.name}'"
-        raise InvalidInputError(error.message.replace(where, f"{where} for model '{model}'", 1)) from None
+    return raw_tensor(model, tail[at], given.datatype, given.shape, given.name)
 
 
 def _binary_size(given: Input) -> int | None:
     """The size of a binary input, None for one in JSON; exactly one of the three ways is allowed."""
     parameters = given.parameters or _NOTHING
     size = parameters.get("binary_data_size")
-    ways = given.has_data + (size is not None) + (_SHARED_MEMORY in parameters)
+    ways = given.has_data + (size is not None) + (SHARED_MEMORY in parameters)
     if ways != 1:
         raise InvalidInputError(
             "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
             f"'shared_memory_region' in 'parameters'. But input '{given.name}' sets {ways or 'none'} of them"
         )
-    if _SHARED_MEMORY in parameters:
-        raise NotImplementedHereError("shared memory is not offered: tenants share this machine; send the data itself")
+    if SHARED_MEMORY in parameters:
+        raise NotImplementedHereError(NO_SHARED_MEMORY)
     if size is None:
         return None
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
@@ -181,91 +185,20 @@ def _binary_size(given: Input) -> int | None:
     return size
 
 
-def _check(model: str, given: Input, spec: TensorSpec) -> None:
-    if given.datatype != spec.datatype:
-        raise InvalidInputError(
-            f"inference input '{spec.name}' data-type is '{given.datatype[:20]}', but model '{model}' "
-            f"expects '{spec.datatype}'"
-        )
-    # A wrong rank is refused before any product of its sizes, which a hostile shape makes expensive.
-    if len(given.shape) == len(spec.shape):
-        element_count(given.shape, spec.name)
-    if not spec.accepts(given.shape):
-        raise InvalidInputError(
-            f"unexpected shape for input '{spec.name}' for model '{model}'. "
-            f"Expected {_compact(spec.shape)}, got {_compact(given.shape[:16])}"
-        )
-
-
-def _rows(model: str, signature: Signature, inputs: list[tuple[Input, slice | None]]) -> int:
-    if not signature.max_batch:
-        return 1
-    rows = {given.shape[0] for given, _ in inputs}
-    if len(rows) != 1:
-        raise InvalidInputError(f"the inputs of model '{model}' have different batch sizes: {sorted(rows)}")
-    (count,) = rows
-    if not 1 <= count <= signature.max_batch:
-        bound = f"<= {signature.max_batch}" if count else ">= 1"
-        raise InvalidInputError(f"inference request batch-size must be {bound} for '{model}'")
-    return count
-
-
 def _outputs(model: str, signature: Signature, document: Document) -> tuple[RequestedOutput, ...]:
     specs = {spec.name: spec for spec in signature.outputs}
     outputs: dict[str, RequestedOutput] = {}
     for asked in document.outputs or ():
-        if asked.name not in specs:
-            raise InvalidInputError(f"unexpected inference output '{asked.name[:80]}' for model '{model}'")
-        if asked.name in outputs:
-            raise InvalidInputError(f"inference output '{asked.name}' is asked for twice for model '{model}'")
         parameters = asked.parameters or _NOTHING
-        if "classification" in parameters or _SHARED_MEMORY in parameters:
-            raise NotImplementedHereError("'classification' and shared memory outputs are not offered by this server")
-        outputs[asked.name] = RequestedOutput(asked.name, _flag(parameters, "binary_data"))
-    binary = _flag(document.parameters, "binary_data_output")
-    for name, is_binary in [(each.name, each.binary) for each in outputs.values()] or [
-        (name, binary) for name in specs
+        classes = check_output(model, signature, asked.name, parameters, outputs)
+        outputs[asked.name] = RequestedOutput(asked.name, flag(parameters, "binary_data"), classes)
+    binary = flag(document.parameters, "binary_data_output")
+    for name, is_text in [(each.name, not each.binary and not each.classes) for each in outputs.values()] or [
+        (name, not binary) for name in specs
     ]:
         # Refused before anything is computed, and paid for.
-        if specs[name].datatype == "FP16" and not is_binary:
+        if specs[name].datatype == "FP16" and is_text:
             raise InvalidInputError(
                 f"sending FP16 data via JSON is not supported. Please use the binary data format for output {name}"
             )
     return tuple(outputs.values())
-
-
-def _refuse_reserved(parameters: Mapping[str, Any]) -> None:
-    for name in parameters:
-        if name.startswith("triton_"):
-            raise InvalidInputError(f"parameter '{name[:80]}' is reserved and may not be set by clients")
-    if parameters.get("sequence_id") or parameters.get("sequence_start") or parameters.get("sequence_end"):
-        raise InvalidInputError("sequences are not offered: no model here keeps state between calls")
-
-
-def _timeout_us(parameters: Mapping[str, Any]) -> int | None:
-    timeout = parameters.get("timeout")
-    if timeout is None:
-        return None
-    if not isinstance(timeout, int) or isinstance(timeout, bool) or not 0 <= timeout < 1 << 53:
-        raise InvalidInputError("parameter 'timeout' is an integer number of microseconds")
-    return timeout
-
-
-def _flag(parameters: Parameters | Mapping[str, Any] | None, name: str) -> bool:
-    value = (parameters or _NOTHING).get(name, False)
-    if not isinstance(value, bool):
-        raise InvalidInputError(f"parameter '{name}' is true or false")
-    return value
-
-
-def _missing(model: str, wanted: list[str], got: list[str]) -> str:
-    missing = [name for name in wanted if name not in got]
-    return (
-        f"expected {len(wanted)} inputs but got {len(got)} inputs for model '{model}'. Got input(s) {got}, "
-        f"but missing required input(s) {missing}. Please provide all required input(s)."
-    )
-
-
-def _compact(shape: Sequence[int]) -> str:
-    text = "[" + ",".join(map(str, shape)) + "]"
-    return text if len(text) <= 120 else text[:117] + "..."

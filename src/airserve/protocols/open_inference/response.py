@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,16 +16,25 @@ from airserve.core.call import Array, Reply
 from airserve.core.errors import AirserveError, InvalidInputError
 from airserve.core.tensor import datatype_of
 from airserve.protocols.encoded import Encoded, Headers
+from airserve.protocols.open_inference.classification import classify
 from airserve.protocols.open_inference.request import InferRequest, RequestedOutput
-from airserve.protocols.open_inference.routes import WrongMethodError
+from airserve.protocols.wrong_method import WrongMethodError
 
 _JOIN_BELOW = 64 << 10
 _COMPRESS_FROM = 1 << 10
 _encode_json = msgspec.json.Encoder().encode
 
 
-def encode_infer(request: InferRequest, reply: Reply, extra_headers: Iterable[tuple[bytes, bytes]] = ()) -> Encoded:
+def encode_infer(
+    request: InferRequest,
+    reply: Reply,
+    extra_headers: Iterable[tuple[bytes, bytes]] = (),
+    *,
+    labels: Sequence[str] = (),
+) -> Encoded:
     """The response to `request`: JSON, or JSON followed by raw tensors in the order of `outputs`.
+
+    `labels` name the values of an output that is asked for as classes.
 
     Raises `InvalidInputError` where an output cannot be written as JSON and was not asked for as binary.
     """
@@ -34,6 +43,8 @@ def encode_infer(request: InferRequest, reply: Reply, extra_headers: Iterable[tu
     wanted = request.outputs or [RequestedOutput(name, request.binary_default) for name in reply.outputs]
     for output in wanted:
         array = reply.outputs[output.name]
+        if output.classes:
+            array = classify(array, output.classes, labels, name=output.name, batched=request.batched)
         head: dict[str, Any] = {"name": output.name, "datatype": datatype_of(array), "shape": array.shape}
         if output.binary:
             raw = to_raw(array)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 
 from airserve import __version__
-from airserve.core.errors import AirserveError, OverloadedError
+from airserve.core.errors import AirserveError, NotImplementedHereError, OverloadedError
+from airserve.engines import generates
 from airserve.protocols import headers as wire
 from airserve.protocols import open_inference as oip
 from airserve.protocols.encoded import Encoded
 from airserve.protocols.open_inference import Operation, Route
+from airserve.server.apis.generate import GenerateRoutes
+from airserve.server.apis.repository import RepositoryRoutes
 from airserve.server.calls import Calls
 from airserve.server.http import Request
 from airserve.server.runtime import Runtime
-from airserve.serving.deployment import Deployment
+from airserve.serving.service import Served
+from airserve.serving.version import Version
 
 Handler = Callable[[Request, Route], Awaitable[Encoded]]
 
@@ -27,6 +32,7 @@ class OpenInferenceApi:
         self._runtime = runtime
         self._settings = runtime.settings
         self._calls = Calls(runtime)
+        generate, repository = GenerateRoutes(self._calls), RepositoryRoutes(runtime)
         self._handlers: dict[Operation, Handler] = {
             Operation.INFER: self._infer,
             Operation.SERVER_LIVE: self._server_live,
@@ -34,6 +40,17 @@ class OpenInferenceApi:
             Operation.SERVER_METADATA: self._server_metadata,
             Operation.MODEL_METADATA: self._model_metadata,
             Operation.MODEL_READY: self._model_ready,
+            Operation.MODEL_LIST: self._model_list,
+            Operation.MODEL_CONFIG: self._model_config,
+            Operation.MODEL_STATISTICS: self._model_statistics,
+            Operation.ALL_STATISTICS: self._all_statistics,
+            Operation.SHARED_MEMORY_STATUS: self._shared_memory_status,
+            Operation.SHARED_MEMORY_UNREGISTER: self._shared_memory_unregister,
+            Operation.GENERATE: generate.whole,
+            Operation.GENERATE_STREAM: generate.stream,
+            Operation.REPOSITORY_INDEX: repository.index,
+            Operation.MODEL_LOAD: repository.load,
+            Operation.MODEL_UNLOAD: repository.unload,
         }
 
     async def handle(self, request: Request) -> Encoded:
@@ -52,12 +69,21 @@ class OpenInferenceApi:
         with calls.in_flight():
             body = await calls.body(request)
             deployment = self._runtime.service.resolve(route.model or "", route.version)
+            if generates(deployment.spec.manifest.engine):
+                raise NotImplementedHereError(
+                    "HTTP end point doesn't support models with decoupled transaction policy; "
+                    f"call /v2/models/{deployment.spec.model}/generate_stream"
+                )
             decoded = oip.decode_infer(
                 deployment.spec.model, deployment.signature, request.headers, body, max_bytes=calls.max_body_bytes
             )
             reply, headers = await calls.infer(
                 request, principal, deployment, body, decoded.inputs, decoded.rows, decoded.timeout_us
             )
+            if any(output.classes for output in decoded.outputs):
+                # Sorting is computing, which an event loop never does.
+                labels = deployment.spec.manifest.labels
+                return await asyncio.to_thread(oip.encode_infer, decoded, reply, headers, labels=labels)
             return oip.encode_infer(decoded, reply, headers)
 
     async def _server_live(self, request: Request, route: Route) -> Encoded:
@@ -90,10 +116,43 @@ class OpenInferenceApi:
             raise OverloadedError("Server exiting", retry_after=1.0)
         return oip.model_ready(deployment.spec.model)
 
-    def _visible(self, request: Request, route: Route) -> Deployment:
+    async def _model_list(self, request: Request, route: Route) -> Encoded:
+        return oip.json_reply({"models": self._opened(request)})
+
+    async def _model_config(self, request: Request, route: Route) -> Encoded:
+        return oip.json_reply(oip.model_config(self._visible(request, route)))
+
+    async def _model_statistics(self, request: Request, route: Route) -> Encoded:
+        self._any_key(request, route.model)
+        service, model = self._runtime.service, route.model or ""
+        every = () if route.version or "@" in model else service.all_versions(model)
+        return _statistics(every or [service.find(model, route.version)])
+
+    async def _all_statistics(self, request: Request, route: Route) -> Encoded:
+        opened = set(self._opened(request))
+        return _statistics(each for each in self._runtime.service.all_versions() if each.spec.model in opened)
+
+    async def _shared_memory_status(self, request: Request, route: Route) -> Encoded:
+        self._any_key(request)
+        return oip.json_reply([])
+
+    async def _shared_memory_unregister(self, request: Request, route: Route) -> Encoded:
+        # Clients begin by parting with what a former run of theirs may have left: there is nothing, so that is done.
+        self._any_key(request)
+        return oip.json_reply({})
+
+    def _opened(self, request: Request) -> list[str]:
+        """The models that the request's key opens."""
+        return self._runtime.gate.opened(wire.bearer_key(request.headers), self._runtime.service.models())
+
+    def _visible(self, request: Request, route: Route) -> Served:
         self._any_key(request, route.model)
         return self._runtime.service.resolve(route.model or "", route.version)
 
     def _any_key(self, request: Request, model: str | None = None) -> None:
         """Let operators, and tenants whose key opens `model`, read what is served."""
         self._runtime.gate.reader(wire.bearer_key(request.headers), model)
+
+
+def _statistics(versions: Iterable[Version]) -> Encoded:
+    return oip.json_reply({"model_stats": [oip.model_statistics(version) for version in versions]})

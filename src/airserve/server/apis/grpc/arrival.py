@@ -1,0 +1,29 @@
+"""The HTTP request beneath a remote procedure call: its headers and when it came.
+
+The RPC library hands its services messages; what the rest of the house asks of a request travels beside them.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+
+from airserve.protocols.headers import RequestHeaders
+from airserve.server.http import Request
+
+_arrival: ContextVar[Request] = ContextVar("arrival")
+
+
+def arrive(path: str, headers: RequestHeaders) -> None:
+    """Note the request that the current task is about to answer."""
+    _arrival.set(Request("POST", path, headers, _no_body, time.monotonic_ns()))
+
+
+def arrival() -> Request:
+    """The request that the current task answers."""
+    return _arrival.get()
+
+
+async def _no_body(limit: int) -> bytes:
+    # The body is messages, and read as such.
+    return b""
