@@ -9,7 +9,21 @@ from typer.core import TyperGroup
 
 from airserve.cli.output import errors_as_exit_codes
 
-_NOUNS = ("up", "train", "publish", "models", "predict", "tenants", "keys", "usage", "doctor")
+_NOUNS = (
+    "up",
+    "train",
+    "publish",
+    "import_",
+    "models",
+    "predict",
+    "classify",
+    "chat",
+    "embed",
+    "tenants",
+    "keys",
+    "usage",
+    "doctor",
+)
 
 
 class _ErrorsAsExitCodes(TyperGroup):

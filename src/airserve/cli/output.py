@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from airserve.core.errors import AirserveError
@@ -51,7 +52,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str, 
 
 def fail(message: str, exit_code: int = 1) -> NoReturn:
     """Print why on standard error and leave."""
-    error_console.print(f"[bold red]error[/]: {message}", highlight=False, soft_wrap=True)
+    error_console.print(f"[bold red]error[/]: {escape(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,17 +13,9 @@ import numpy as np
 import typer
 
 from airserve.cli.output import AsJson, console, print_json, print_rows
-from airserve.core.errors import InvalidInputError, MissingKeyError, NotFoundError
+from airserve.cli.service import Ca, Http, HttpVersion, Key, OwnStateDir, TimeoutMs, Url, connect
+from airserve.core.errors import InvalidInputError, NotFoundError
 from airserve.core.tensor import NUMPY_OF
-
-
-class Http(StrEnum):
-    """The protocol to call with."""
-
-    auto = "auto"
-    http1 = "1.1"
-    http2 = "2"
-    http3 = "3"
 
 
 def register(app: typer.Typer) -> None:
@@ -36,13 +26,13 @@ def register(app: typer.Typer) -> None:
 def predict(
     model: Annotated[str, typer.Argument(help="The model's name.")],
     file: Annotated[str, typer.Argument(help=".npy, .npz, .csv or .json; - for JSON on standard input.")],
-    url: Annotated[str | None, typer.Option(envvar="AIRSERVE_URL", help="The service; your own without it.")] = None,
-    key: Annotated[str | None, typer.Option(envvar="AIRSERVE_KEY", help="The API key.")] = None,
-    ca: Annotated[Path | None, typer.Option(envvar="AIRSERVE_CA", help="The certificate authority, PEM.")] = None,
-    state_dir: Annotated[Path | None, typer.Option(envvar="AIRSERVE_STATE_DIR", help="Of your own service.")] = None,
+    url: Url = None,
+    key: Key = None,
+    ca: Ca = None,
+    state_dir: OwnStateDir = None,
     version: Annotated[str | None, typer.Option(help="An exact version.")] = None,
-    http: Annotated[Http, typer.Option(help="HTTP version.")] = Http.auto,
-    timeout_ms: Annotated[float | None, typer.Option(help="Time for the whole call.")] = None,
+    http: HttpVersion = Http.auto,
+    timeout_ms: TimeoutMs = None,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time went.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -50,10 +40,7 @@ def predict(
 
     Example: `airserve predict digits scan.npy` · `echo '{"x": [[0, 0, 5, …]]}' | airserve predict digits -`
     """
-    from airserve.client import Client
-
-    url, key, ca = _where(url, key, ca, state_dir or Path.home() / ".airserve")
-    with Client(url, key, ca=ca, http=http.value, timeout_ms=timeout_ms) as client:
+    with connect(url, key, ca, state_dir, http, timeout_ms) as client:
         inputs = _fit(_read(file), client.metadata(model, version=version)["inputs"])
         outputs = client.infer(model, inputs, version=version)
         last = client.last
@@ -70,21 +57,6 @@ def predict(
             f"round trip {last.round_trip_ms:.2f} ms",
             highlight=False,
         )
-
-
-def _where(url: str | None, key: str | None, ca: Path | None, state_dir: Path) -> tuple[str, str, Path | None]:
-    """What was given, else what `airserve up` left for this user."""
-    kept: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        kept = json.loads((state_dir.expanduser() / "credentials.json").read_text())
-    found_url, found_key = url or kept.get("url"), key or kept.get("key")
-    if not found_url:
-        raise NotFoundError("no service is known here; give --url, or start one with airserve up")
-    if not found_key:
-        raise MissingKeyError("no API key; give --key, or set AIRSERVE_KEY")
-    if ca is None and (url is None or url == kept.get("url")) and kept.get("ca"):
-        ca = Path(kept["ca"])
-    return found_url, found_key, ca
 
 
 def _read(file: str) -> Any:

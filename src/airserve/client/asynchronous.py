@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, overload
 
+import numpy as np
+import numpy.typing as npt
 import pyqwest
 
-from airserve.client.calls import CallInProgress, Settings, new_infer_request
+from airserve.client.calls import CallInProgress, Settings, new_call_id, new_infer_request
+from airserve.client.chat import ChatReply, Messages, chat_request, parse_chat
+from airserve.client.embeddings import embed_request, parse_embeddings
 from airserve.client.exchange import (
     HttpRequest,
     HttpResponse,
@@ -21,10 +26,15 @@ from airserve.client.exchange import (
     model_path,
     parse_json,
     parse_outputs,
+    raise_for,
 )
-from airserve.client.transport import NETWORK_ERRORS, as_response, no_answer, transport_options
+from airserve.client.pictures import OUTPUTS, Labels, parse_labels, picture_inputs
+from airserve.client.streams import AsyncChatStream
+from airserve.client.transport import NETWORK_ERRORS, as_response, lower_headers, no_answer, transport_options
 from airserve.core.call import Tensors
 from airserve.core.errors import AirserveError
+
+Result = TypeVar("Result")
 
 
 class AsyncClient:
@@ -64,6 +74,66 @@ class AsyncClient:
         request = new_infer_request(model, inputs, version, outputs, call_id)
         return parse_outputs(await self._call(request, timeout_ms))
 
+    @overload
+    async def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: Literal[False] = False,
+        timeout_ms: float | None = None,
+        call_id: str | None = None,
+        **parameters: Any,
+    ) -> ChatReply: ...
+
+    @overload
+    async def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: Literal[True],
+        timeout_ms: float | None = None,
+        call_id: str | None = None,
+        **parameters: Any,
+    ) -> AsyncChatStream: ...
+
+    async def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: bool = False,
+        timeout_ms: float | None = None,
+        call_id: str | None = None,
+        **parameters: Any,
+    ) -> ChatReply | AsyncChatStream:
+        """See `Client.chat`."""
+        request = chat_request(model, messages, parameters, stream=stream, call_id=call_id or new_call_id())
+        if stream:
+            return await self._attempt(request, timeout_ms, self._open)
+        return parse_chat(await self._call(request, timeout_ms))
+
+    async def embed(
+        self, model: str, texts: str | Sequence[str], *, timeout_ms: float | None = None, call_id: str | None = None
+    ) -> npt.NDArray[np.float32]:
+        """See `Client.embed`."""
+        return parse_embeddings(await self._call(embed_request(model, texts, call_id or new_call_id()), timeout_ms))
+
+    async def classify(
+        self,
+        model: str,
+        image: bytes | str | Path,
+        k: int | None = None,
+        *,
+        timeout_ms: float | None = None,
+        call_id: str | None = None,
+    ) -> Labels:
+        """See `Client.classify`."""
+        inputs = picture_inputs(image)
+        outputs = await self.infer(model, inputs, outputs=OUTPUTS, timeout_ms=timeout_ms, call_id=call_id)
+        return parse_labels(outputs, k)
+
     async def metadata(self, model: str, *, version: str | None = None) -> dict[str, Any]:
         """Name, versions, inputs and outputs of a model."""
         response = await self._call(HttpRequest("GET", model_path(model, version), {}))
@@ -80,25 +150,56 @@ class AsyncClient:
         return True
 
     async def _call(self, request: HttpRequest, timeout_ms: float | None = None) -> HttpResponse:
+        return await self._attempt(request, timeout_ms, self._send)
+
+    async def _attempt(
+        self,
+        request: HttpRequest,
+        timeout_ms: float | None,
+        send: Callable[[HttpRequest, dict[str, str], float | None], Awaitable[tuple[HttpResponse, Result]]],
+    ) -> Result:
+        """What `send` makes of the answer, after as many attempts as it takes and may take."""
         call = CallInProgress(self._settings, request, timeout_ms, time.monotonic())
         while True:
             headers, timeout_s = call.send(time.monotonic())
             try:
-                response = await self._send(request, headers, timeout_s)
+                response, result = await send(request, headers, timeout_s)
                 self._last.set(call.received(response, time.monotonic()))
-                return response
+                return result
             except AirserveError as error:
                 await asyncio.sleep(call.pause(error, time.monotonic()))
 
-    async def _send(self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None) -> HttpResponse:
+    async def _send(
+        self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None
+    ) -> tuple[HttpResponse, HttpResponse]:
         url = self._settings.url + request.path
         try:
             async with asyncio.timeout(timeout_s):
                 if request.method == "GET":
-                    return as_response(await self._http.get(url, headers))
-                return as_response(await self._http.post(url, headers, request.body))
+                    response = as_response(await self._http.get(url, headers))
+                else:
+                    response = as_response(await self._http.post(url, headers, request.body))
         except NETWORK_ERRORS as error:
             raise no_answer(self._settings.url, error, timeout_s) from error
+        return response, response
+
+    async def _open(
+        self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None
+    ) -> tuple[HttpResponse, AsyncChatStream]:
+        """Send a request and leave its answer to be read as it comes."""
+        url = self._settings.url
+        ends_at = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout_at(ends_at):
+                opened = self._http.stream(request.method, url + request.path, headers, request.body)
+                response = await opened.__aenter__()
+                head = HttpResponse(response.status, lower_headers(response.headers), b"")
+                if head.status != 200:
+                    async with response:
+                        raise_for(replace(head, body=b"".join([bytes(part) async for part in response.content])))
+        except NETWORK_ERRORS as error:
+            raise no_answer(url, error, timeout_s) from error
+        return head, AsyncChatStream(opened, response, lambda error: no_answer(url, error, timeout_s), ends_at)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -61,8 +61,13 @@ class CallInProgress:
         return self._attempts.pause(error, now, random.random())  # noqa: S311  # jitter, no secret
 
 
+def new_call_id() -> str:
+    """An id for a new call, the same for all its attempts."""
+    return uuid.uuid4().hex
+
+
 def new_infer_request(
     model: str, inputs: Mapping[str, Any], version: str | None, outputs: Sequence[str] | None, call_id: str | None
 ) -> HttpRequest:
     """An infer request under `call_id`, or a new id."""
-    return infer_request(model, inputs, version=version, outputs=outputs, call_id=call_id or uuid.uuid4().hex)
+    return infer_request(model, inputs, version=version, outputs=outputs, call_id=call_id or new_call_id())

@@ -29,6 +29,9 @@ from airserve.core.tensor import NUMPY_OF, datatype_of
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _HEADER_LENGTH = "inference-header-content-length"
+# What OpenAI's API calls by other names than ours, as far as a status alone would not tell.
+_CODES = {"insufficient_quota": "budget_exhausted"}
+_STATUS_OF_TYPE = {"invalid_request_error": 400, "rate_limit_error": 429}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +170,25 @@ def raise_for(response: HttpResponse) -> None:
     """Raise the service's refusal as its class in `airserve.core.errors`."""
     if response.status == 200:
         return
-    try:
-        document = msgspec.json.decode(response.body)
-        message, code = str(document["error"]), document.get("code")
-    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError):
-        message, code = f"the service answered with HTTP {response.status}", None
     retry_after = response.headers.get("retry-after", "")
-    raise from_wire(code, response.status, message, float(retry_after) if retry_after.isdigit() else None)
+    try:
+        error = refusal(msgspec.json.decode(response.body), response.status)
+    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError):
+        error = from_wire(None, response.status, f"the service answered with HTTP {response.status}")
+    error.retry_after = float(retry_after) if retry_after.isdigit() else None
+    raise error
+
+
+def refusal(document: dict[str, Any], status: int | None) -> AirserveError:
+    """The refusal that a document tells of: `{"error": "…", "code": "…"}`, or the error object of OpenAI's API.
+
+    `status` None stands for an error in the middle of a stream, which has none.
+    """
+    told = document["error"]
+    if isinstance(told, str):
+        return from_wire(document.get("code"), status or 500, told)
+    code = _CODES.get(str(told.get("code")), told.get("code"))
+    return from_wire(code, status or _STATUS_OF_TYPE.get(str(told.get("type")), 500), str(told["message"]))
 
 
 def parse_json(body: bytes) -> Any:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, overload
 
+import numpy as np
+import numpy.typing as npt
 import pyqwest
 
-from airserve.client.calls import CallInProgress, Settings, new_infer_request
+from airserve.client.calls import CallInProgress, Settings, new_call_id, new_infer_request
+from airserve.client.chat import ChatReply, Messages, chat_request, parse_chat
+from airserve.client.embeddings import embed_request, parse_embeddings
 from airserve.client.exchange import (
     HttpRequest,
     HttpResponse,
@@ -20,10 +25,15 @@ from airserve.client.exchange import (
     model_path,
     parse_json,
     parse_outputs,
+    raise_for,
 )
-from airserve.client.transport import NETWORK_ERRORS, as_response, no_answer, transport_options
+from airserve.client.pictures import OUTPUTS, Labels, parse_labels, picture_inputs
+from airserve.client.streams import ChatStream
+from airserve.client.transport import NETWORK_ERRORS, as_response, lower_headers, no_answer, transport_options
 from airserve.core.call import Tensors
 from airserve.core.errors import AirserveError
+
+Result = TypeVar("Result")
 
 
 class Client:
@@ -71,6 +81,72 @@ class Client:
         """
         return parse_outputs(self._call(new_infer_request(model, inputs, version, outputs, call_id), timeout_ms))
 
+    @overload
+    def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: Literal[False] = False,
+        timeout_ms: float | None = None,
+        call_id: str | None = None,
+        **parameters: Any,
+    ) -> ChatReply: ...
+
+    @overload
+    def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: Literal[True],
+        timeout_ms: float | None = None,
+        call_id: str | None = None,
+        **parameters: Any,
+    ) -> ChatStream: ...
+
+    def chat(
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        stream: bool = False,
+        timeout_ms: float | None = None,
+        call_id: str | None = None,
+        **parameters: Any,
+    ) -> ChatReply | ChatStream:
+        """The model's answer to a conversation (or to a string): whole, or with `stream` piece by piece.
+
+        `parameters` are those of OpenAI's API: `temperature`, `max_tokens`, `stop`, `seed`, `tools` …
+        Raises what `infer` raises.
+        """
+        request = chat_request(model, messages, parameters, stream=stream, call_id=call_id or new_call_id())
+        if stream:
+            return self._attempt(request, timeout_ms, self._open)
+        return parse_chat(self._call(request, timeout_ms))
+
+    def embed(
+        self, model: str, texts: str | Sequence[str], *, timeout_ms: float | None = None, call_id: str | None = None
+    ) -> npt.NDArray[np.float32]:
+        """The embeddings [n, d] of `texts`, in their order; of one text [1, d]. Raises what `infer` raises."""
+        return parse_embeddings(self._call(embed_request(model, texts, call_id or new_call_id()), timeout_ms))
+
+    def classify(
+        self,
+        model: str,
+        image: bytes | str | Path,
+        k: int | None = None,
+        *,
+        timeout_ms: float | None = None,
+        call_id: str | None = None,
+    ) -> Labels:
+        """What is on a picture (JPEG, PNG or WebP; bytes or a path): labels with probabilities, the best first.
+
+        At most `k` of them, else as many as the model gives. Raises what `infer` raises.
+        """
+        inputs = picture_inputs(image)
+        return parse_labels(self.infer(model, inputs, outputs=OUTPUTS, timeout_ms=timeout_ms, call_id=call_id), k)
+
     def metadata(self, model: str, *, version: str | None = None) -> dict[str, Any]:
         """Name, versions, inputs and outputs of a model."""
         document: dict[str, Any] = parse_json(self._call(HttpRequest("GET", model_path(model, version), {})).body)
@@ -86,24 +162,53 @@ class Client:
         return True
 
     def _call(self, request: HttpRequest, timeout_ms: float | None = None) -> HttpResponse:
+        return self._attempt(request, timeout_ms, self._send)
+
+    def _attempt(
+        self,
+        request: HttpRequest,
+        timeout_ms: float | None,
+        send: Callable[[HttpRequest, dict[str, str], float | None], tuple[HttpResponse, Result]],
+    ) -> Result:
+        """What `send` makes of the answer, after as many attempts as it takes and may take."""
         call = CallInProgress(self._settings, request, timeout_ms, time.monotonic())
         while True:
             headers, timeout_s = call.send(time.monotonic())
             try:
-                response = self._send(request, headers, timeout_s)
+                response, result = send(request, headers, timeout_s)
                 self._last.timings = call.received(response, time.monotonic())
-                return response
+                return result
             except AirserveError as error:
                 time.sleep(call.pause(error, time.monotonic()))
 
-    def _send(self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None) -> HttpResponse:
+    def _send(
+        self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None
+    ) -> tuple[HttpResponse, HttpResponse]:
         url = self._settings.url + request.path
         try:
             if request.method == "GET":
-                return as_response(self._http.get(url, headers, timeout=timeout_s))
-            return as_response(self._http.post(url, headers, request.body, timeout=timeout_s))
+                response = as_response(self._http.get(url, headers, timeout=timeout_s))
+            else:
+                response = as_response(self._http.post(url, headers, request.body, timeout=timeout_s))
         except NETWORK_ERRORS as error:
             raise no_answer(self._settings.url, error, timeout_s) from error
+        return response, response
+
+    def _open(
+        self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None
+    ) -> tuple[HttpResponse, ChatStream]:
+        """Send a request and leave its answer to be read as it comes."""
+        url = self._settings.url
+        try:
+            opened = self._http.stream(request.method, url + request.path, headers, request.body, timeout=timeout_s)
+            response = opened.__enter__()
+            head = HttpResponse(response.status, lower_headers(response.headers), b"")
+            if head.status != 200:
+                with response:
+                    raise_for(replace(head, body=b"".join(map(bytes, response.content))))
+        except NETWORK_ERRORS as error:
+            raise no_answer(url, error, timeout_s) from error
+        return head, ChatStream(opened, response, lambda error: no_answer(url, error, timeout_s))
 
     def close(self) -> None:
         """Close the connections."""

@@ -35,9 +35,12 @@ def _read(ca: Path) -> bytes:
 
 def as_response(response: pyqwest.FullResponse) -> HttpResponse:
     """pyqwest's response as ours."""
-    return HttpResponse(
-        response.status, {name.lower(): value for name, value in response.headers.items()}, response.content
-    )
+    return HttpResponse(response.status, lower_headers(response.headers), response.content)
+
+
+def lower_headers(headers: pyqwest.Headers) -> dict[str, str]:
+    """Headers by their names in lower case."""
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def no_answer(url: str, error: BaseException, timeout_s: float | None) -> AirserveError:

@@ -1,0 +1,54 @@
+"""`airserve classify`: what is on a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from airserve.cli.output import AsJson, print_json, print_rows
+from airserve.cli.service import Ca, Http, HttpVersion, Key, OwnStateDir, TimeoutMs, Url, connect
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("classify")(classify)
+
+
+def classify(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    files: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.")],
+    top: Annotated[int | None, typer.Option(min=1, help="Labels a picture; as many as the model gives.")] = None,
+    url: Url = None,
+    key: Key = None,
+    ca: Ca = None,
+    state_dir: OwnStateDir = None,
+    http: HttpVersion = Http.auto,
+    timeout_ms: TimeoutMs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Name what is on pictures, the likeliest first.
+
+    Example: `airserve classify efficientnet cat.jpg dog.jpg --top 3`
+    """
+    with connect(url, key, ca, state_dir, http, timeout_ms) as client:
+        found = {file: client.classify(model, file, top) for file in files}
+    if as_json:
+        print_json(
+            [
+                {
+                    "file": str(file),
+                    "labels": [{"label": label, "probability": probability} for label, probability in labels],
+                }
+                for file, labels in found.items()
+            ]
+        )
+        return
+    rows = [
+        {"file": escape(str(file)) if place == 0 else "", "label": escape(label), "probability": f"{probability:.1%}"}
+        for file, labels in found.items()
+        for place, (label, probability) in enumerate(labels)
+    ]
+    print_rows(rows, as_json=False, title=model, empty="no labels")
