@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-models lint fmt bench docs clean lock
+.PHONY: help install up test test-models lint fmt bench docs clean lock proto
 
 help: ## Show what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ docs: install ## Check that the documentation's commands run
 lock: ## Renew constraints.txt from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra train --extra import --extra llm --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q -o constraints.txt
+
+PROTOS := src/airserve/protocols/protos
+
+proto: install ## Generate the code of the .proto files anew
+	$(BIN)/python -m grpc_tools.protoc -I $(PROTOS) --plugin=$(BIN)/protoc-gen-py --plugin=$(BIN)/protoc-gen-connectrpc \
+		--py_out=$(PROTOS) --connectrpc_out=$(PROTOS) $(PROTOS)/*.proto
 
 clean: ## Remove everything that make made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

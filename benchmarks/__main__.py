@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 
-NAMES = ("overhead", "tensors", "batching", "learning")
+NAMES = ("overhead", "tensors", "batching", "learning", "families")
 
 
 def main() -> int:

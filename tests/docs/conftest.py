@@ -1,4 +1,4 @@
-"""A service that the pages of the documentation can call."""
+"""Services that the pages of the documentation can call."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.conftest import Service
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 90.0
@@ -38,15 +41,7 @@ def service_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
             if process.poll() is not None or time.monotonic() > give_up:
                 pytest.fail(f"airserve up did not become ready:\n{log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.05)
-        ready = json.loads(ready_file.read_text())
-        yield {
-            "AIRSERVE_STATE_DIR": str(state),
-            "AIRSERVE_URL": ready["url"],
-            "AIRSERVE_HTTP_URL": ready["http_url"],
-            "AIRSERVE_KEY": ready["key"],
-            "AIRSERVE_OPERATOR_KEY": ready["operator_key"],
-            "AIRSERVE_CA": ready["ca"],
-        }
+        yield _variables(state, json.loads(ready_file.read_text()))
     finally:
         process.terminate()
         try:
@@ -54,3 +49,20 @@ def service_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def large_environment(large_service: Service) -> dict[str, str]:
+    """The same for the service of large models."""
+    return _variables(large_service.state_dir, large_service.ready)
+
+
+def _variables(state: Path, ready: dict[str, Any]) -> dict[str, str]:
+    return {
+        "AIRSERVE_STATE_DIR": str(state),
+        "AIRSERVE_URL": ready["url"],
+        "AIRSERVE_HTTP_URL": ready["http_url"],
+        "AIRSERVE_KEY": ready["key"],
+        "AIRSERVE_OPERATOR_KEY": ready["operator_key"],
+        "AIRSERVE_CA": ready["ca"],
+    }

@@ -7,14 +7,20 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.docs import pages
+from tests.large_models import photographs
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 PAGE_SECONDS = 120
+
+# These call `efficientnet`, `minilm` or `gemma`, and find the photographs in their folder.
+OF_LARGE_MODELS = ("vision.md", "embed.md", "chat.md")
 
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
 
@@ -23,8 +29,12 @@ def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def _marked(page: Path) -> Any:
+    return pytest.param(page, marks=[pytest.mark.models] if page.name in OF_LARGE_MODELS else [], id=_name(page))
+
+
 @pytest.mark.server
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@pytest.mark.parametrize("page", [_marked(page) for page in PAGES])
 def test_what_a_page_says_runs(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     found = pages.fences(page.read_text())
     if not any(fence.info in pages.RUN for fence in found):
@@ -38,7 +48,10 @@ def test_what_a_page_says_runs(page: Path, tmp_path: Path, request: pytest.Fixtu
         "HOME": str(home),
         "AIRSERVE_STATE_DIR": str(tmp_path / "state"),
     }
-    if pages.needs_service(found):
+    if page.name in OF_LARGE_MODELS:
+        environment |= request.getfixturevalue("large_environment")
+        _write_photographs(work)
+    elif pages.needs_service(found):
         environment |= request.getfixturevalue("service_environment")
     done = subprocess.run(
         ["bash", "-c", pages.script(found, scripts)],
@@ -51,6 +64,12 @@ def test_what_a_page_says_runs(page: Path, tmp_path: Path, request: pytest.Fixtu
         check=False,
     )
     assert done.returncode == 0, f"{_name(page)}: exit code {done.returncode}\n{done.stderr}\n{done.stdout}"
+
+
+def _write_photographs(folder: Path) -> None:
+    for name in ("cat", "coffee"):
+        with Image.open(photographs()[name]) as image:
+            image.save(folder / f"{name}.jpg", quality=90)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
