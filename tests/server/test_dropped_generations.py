@@ -29,12 +29,13 @@ def chats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("chats")
     state = str(folder / "state")
     airserve("publish", str(large_models.gemma()), "--name", "gemma", "--state-dir", state, "--json")
-    running = start_service(folder / "state", "--no-demo")
-    running.run(
+    # Before the service starts: a running one takes a new price for calls from a moment later.
+    airserve(
         "models", "price", "gemma", "--per-call", "1",
         "--per-million-input-tokens", "0.002", "--per-million-cached-tokens", "0.001",
-        "--per-million-output-tokens", "0.005",
+        "--per-million-output-tokens", "0.005", "--state-dir", state, "--json",
     )  # fmt: skip
+    running = start_service(folder / "state", "--no-demo")
     yield running
     assert running.stop() == 0
 
