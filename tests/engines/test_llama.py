@@ -73,6 +73,19 @@ def test_the_first_piece_of_a_chat_names_the_role_and_counts_its_token(gemma: Ll
     assert last.final
 
 
+def test_what_one_tenant_has_asked_is_not_in_the_cache_of_another(gemma: LlamaGenerator) -> None:
+    prompt = {"prompt": "A secret that only its owner knows is told here: the key lies under the mat.", "max_tokens": 1}
+
+    def cached(owner: str) -> int:
+        pieces: list[Piece] = []
+        gemma.generate(Generation(False, prompt, owner), lambda piece: not pieces.append(piece))
+        return pieces[-1].tokens.cached
+
+    first, again, stranger, again_after, stranger_again = map(cached, ("a", "a", "b", "a", "b"))
+    assert (first, stranger) == (0, 0)
+    assert min(again, again_after, stranger_again) > 5
+
+
 def test_a_prompt_that_was_seen_before_is_cached(gemma: LlamaGenerator) -> None:
     parameters = {"prompt": "The quick brown fox jumps over the lazy dog. " * 10, "max_tokens": 1}
     first = pieces_of(gemma, parameters)[-1].tokens

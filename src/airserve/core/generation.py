@@ -14,11 +14,13 @@ from typing import Any
 class Generation:
     """What to generate. `parameters` holds `messages` (chat) or `prompt`, and the sampling parameters, all checked.
 
-    It never holds `model`, `stream` or `stream_options`: those are the protocol's affair.
+    It never holds `model`, `stream` or `stream_options`: those are the protocol's affair. An engine that remembers
+    prompts lets only the same `owner` profit from them: the tenant.
     """
 
     chat: bool
     parameters: dict[str, Any]
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from airserve.core.errors import BadPackageError, InvalidInputError
 from airserve.core.generation import Generation, Piece
 from airserve.engines.base import Generator
 from airserve.engines.llama_chunks import Chunks
+from airserve.engines.llama_slots import Slots
 from airserve.engines.options import Language, Source
 
 _SILENT = -1
@@ -34,25 +35,29 @@ class LlamaGenerator:
 
     def __init__(self, path: Path, language: Language, *, threads: int) -> None:
         self.slots = language.slots
+        self._slots = Slots(language.slots)
         self._server = _start(path, language, threads)
 
     def generate(self, generation: Generation, emit: Callable[[Piece], bool]) -> None:
         """Hand on each token as it comes. Raises `InvalidInputError` for what the model cannot take."""
-        request = {
-            **generation.parameters,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            # Each chunk then says how many tokens were produced, with those whose text is held back.
-            "timings_per_token": True,
-            "cache_prompt": True,
-        }
         handle = self._server.handle_chat_completions if generation.chat else self._server.handle_completions
         chunks = Chunks(emit, chat=generation.chat)
-        try:
-            handle(msgspec.json.encode(request), chunks.take)
-        except (ValueError, RuntimeError) as error:
-            # Raised while the request is read: for its schema, its messages, or by the model's chat template.
-            raise InvalidInputError(f"the model cannot take this request: {_first_line(error)}") from None
+        spreads = generation.parameters.get("n", 1) > 1
+        with self._slots.taken(generation.owner, spreads=spreads) as (slot, cache_is_own):
+            request = {
+                **generation.parameters,
+                "stream": True,
+                "stream_options": {"include_usage": True},
+                # Each chunk then says how many tokens were produced, with those whose text is held back.
+                "timings_per_token": True,
+                "id_slot": slot,
+                "cache_prompt": cache_is_own,
+            }
+            try:
+                handle(msgspec.json.encode(request), chunks.take)
+            except (ValueError, RuntimeError) as error:
+                # Raised while the request is read: for its schema, its messages, or by the model's chat template.
+                raise InvalidInputError(f"the model cannot take this request: {_first_line(error)}") from None
         chunks.finish()
 
     def close(self) -> None:

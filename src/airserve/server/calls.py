@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from hashlib import blake2b
 
 from airserve.accounts import Principal
@@ -97,7 +98,8 @@ class Calls:
             )
         price = self.runtime.prices.of(call.model)
         with self.in_flight():
-            async with aclosing(deployment.generate(call, generation, price)) as pieces:
+            owned = replace(generation, owner=call.tenant_id)
+            async with aclosing(deployment.generate(call, owned, price)) as pieces:
                 async for piece in pieces:
                     yield piece
 
