@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import large_models
 from tests.conftest import AIRSERVE, airserve
 from tests.step_models import save_bag_of_words, save_mean_colour, save_tokenizer
 
@@ -57,3 +58,16 @@ def test_a_bare_graph_is_published_behind_a_step_for_texts(folder: Path) -> None
 def test_options_that_do_not_fit_are_refused(folder: Path, arguments: list[str], words: str) -> None:
     done = publish(folder, "colours.onnx", *arguments)
     assert done.returncode == 3 and words in done.stderr
+
+
+@pytest.mark.models
+def test_a_language_model_is_published_with_the_room_that_was_asked_for(folder: Path) -> None:
+    done = publish(folder, str(large_models.gemma()), "--name", "gemma", "--context", "512", "--slots", "3")
+    assert done.returncode == 0, done.stderr
+    (shown,) = airserve("models", "show", "gemma", "--state-dir", str(folder / "state"), "--json")["versions"]
+    assert (shown["manifest"]["language"]["context"], shown["manifest"]["language"]["slots"]) == (512, 3)
+
+
+def test_room_for_answers_is_refused_for_what_gives_none(folder: Path) -> None:
+    done = publish(folder, "colours.onnx", "--slots", "2")
+    assert done.returncode == 3 and "belong to a language model" in done.stderr

@@ -1,4 +1,4 @@
-"""`airserve publish`: put a package, or a bare ONNX file, into the catalog."""
+"""`airserve publish`: put a package, or a bare file of a model, into the catalog."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def publish(
-    path: Annotated[Path, typer.Argument(help="A package folder, a .tar.zst of one, a bare model.onnx or model.py.")],
+    path: Annotated[Path, typer.Argument(help="A package folder, its .tar.zst, or a bare .onnx, .gguf or .py.")],
     state_dir: StateDir,
     name: Annotated[str | None, typer.Option(help="Publish under this name.")] = None,
     alias: Annotated[str, typer.Option(help="Point this alias at the new version.")] = "prod",
@@ -36,15 +36,22 @@ def publish(
     labels: Annotated[Path | None, typer.Option(help="With --vision: the classes, one a line, in order.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="model.onnx takes tokens: the tokenizer.json.")] = None,
     max_tokens: Annotated[int, typer.Option(min=3, help="With --tokenizer: longer texts are cut.")] = 256,
+    context: Annotated[int | None, typer.Option(min=16, help="model.gguf: tokens of one prompt and answer.")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="model.gguf: answers generated at once.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish a model; a running service loads it, switches without a failed call, and unloads the old one.
 
     Versions are 1, 2, 3 …; the same content again is the version that it was.
     Example: `airserve publish digits/` or `airserve publish model.onnx --name scorer --alias canary` or
-    `airserve publish model.onnx --vision vision.toml --labels labels.txt --name cats`
+    `airserve publish model.onnx --vision vision.toml --labels labels.txt --name cats` or
+    `airserve publish model.gguf --name gemma --context 8192 --slots 8`
     """
-    with _with_step(path, vision, labels, tokenizer, max_tokens) as source, open_catalog(state_dir) as catalog:
+    with (
+        _with_step(path, vision, labels, tokenizer, max_tokens) as stepped,
+        _with_language(stepped, context, slots) as source,
+        open_catalog(state_dir) as catalog,
+    ):
         published = catalog.publish(
             source,
             name=name,
@@ -86,6 +93,21 @@ def _with_step(
             yield package_vision(path, folder, name=name_of(path), labels=names, vision=_section(vision, Vision))
         elif tokenizer is not None:
             yield package_text(path, tokenizer, folder, name=name_of(path), text=Text(max_tokens=max_tokens))
+
+
+@contextmanager
+def _with_language(path: Path, context: int | None, slots: int | None) -> Iterator[Path]:
+    """What to publish: `path` itself, or a package made of a GGUF file with the room that was asked for."""
+    if context is None and slots is None:
+        yield path
+        return
+    if path.suffix != ".gguf":
+        raise InvalidInputError("--context and --slots belong to a language model: a .gguf file")
+    from airserve.models.gguf_import import package_gguf
+    from airserve.models.names import name_of
+
+    with tempfile.TemporaryDirectory(prefix="airserve-publish-") as scratch:
+        yield package_gguf(path, Path(scratch) / "package", name=name_of(path), context=context, slots=slots)
 
 
 def _section(file: Path, kind: type[Section]) -> Section:
