@@ -9,6 +9,7 @@ from airserve.core.errors import AirserveError
 from airserve.core.generation import Generation, TokenCounts
 from airserve.metering.event import Outcome, UsageEvent
 from airserve.metering.prices import Price, amount_nano, partial_amount_nano
+from airserve.serving.meter import event_of
 from airserve.serving.stream import PieceStream, Stop
 
 _MOST_TOKENS = 1 << 30
@@ -53,30 +54,20 @@ class Ended:
 
     def event(self, version: int) -> UsageEvent:
         """What is recorded: one that was answered costs its whole price, one that ended early its tokens alone."""
-        call, price, tokens = self.ticket.call, self.ticket.price, _plausible(self.tokens)
+        price, tokens = self.ticket.price, _plausible(self.tokens)
         amount = 0
         if self.outcome is Outcome.OK:
             amount = amount_nano(price, self.compute_ns, tokens)
         elif self.outcome is Outcome.PARTIAL:
             amount = partial_amount_nano(price, tokens)
-        return UsageEvent(
-            id=call.id,
-            tenant_id=call.tenant_id,
-            key_id=call.key_id,
-            model=call.model,
-            version=version,
-            price_id=price.id,
-            outcome=self.outcome,
-            rows=call.rows,
-            bytes_in=call.bytes_in,
+        return event_of(
+            self.ticket,
+            version,
+            self.outcome,
             bytes_out=self.text_bytes,
             compute_ns=self.compute_ns,
             amount_nano=amount,
-            currency=price.currency,
-            admitted_ns=self.ticket.admitted_ns,
-            input_tokens=tokens.input,
-            cached_tokens=tokens.cached,
-            output_tokens=tokens.output,
+            tokens=tokens,
         )
 
 

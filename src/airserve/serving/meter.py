@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from airserve.core.call import Reply
+from typing import Protocol
+
+from airserve.core.call import Call, Reply
+from airserve.core.generation import TokenCounts
 from airserve.metering.event import Outcome, UsageEvent
-from airserve.metering.prices import amount_nano
+from airserve.metering.prices import Price, amount_nano
 from airserve.serving.ticket import Ticket
+
+_NO_TOKENS = TokenCounts()
+
+
+class Admitted(Protocol):
+    """What was pinned when a call was admitted, of tensors or of text; `admitted_ns` is UTC."""
+
+    call: Call
+    price: Price
+    admitted_ns: int
 
 
 def usage_event(
@@ -15,6 +28,27 @@ def usage_event(
 
     Only an answered call costs; one that was refused, late, cancelled or failed is recorded at zero.
     """
+    return event_of(
+        ticket,
+        version,
+        outcome,
+        bytes_out=sum(output.nbytes for output in reply.outputs.values()) if reply else 0,
+        compute_ns=compute_ns,
+        amount_nano=amount_nano(ticket.price, compute_ns) if outcome is Outcome.OK else 0,
+    )
+
+
+def event_of(
+    ticket: Admitted,
+    version: int,
+    outcome: Outcome,
+    *,
+    bytes_out: int,
+    compute_ns: int,
+    amount_nano: int,
+    tokens: TokenCounts = _NO_TOKENS,
+) -> UsageEvent:
+    """The event of an admitted call that ended so, and cost `amount_nano`."""
     call, price = ticket.call, ticket.price
     return UsageEvent(
         id=call.id,
@@ -26,9 +60,12 @@ def usage_event(
         outcome=outcome,
         rows=call.rows,
         bytes_in=call.bytes_in,
-        bytes_out=sum(output.nbytes for output in reply.outputs.values()) if reply else 0,
+        bytes_out=bytes_out,
         compute_ns=compute_ns,
-        amount_nano=amount_nano(price, compute_ns) if outcome is Outcome.OK else 0,
+        amount_nano=amount_nano,
         currency=price.currency,
         admitted_ns=ticket.admitted_ns,
+        input_tokens=tokens.input,
+        cached_tokens=tokens.cached,
+        output_tokens=tokens.output,
     )

@@ -21,6 +21,7 @@ from airserve.core.tensor import Signature, TensorSpec
 from airserve.protocols.encoded import Encoded, Headers
 from airserve.protocols.open_inference.checks import flag, refuse_reserved, timeout_us
 from airserve.protocols.openai import decode_completion, read_document
+from airserve.protocols.refusal import sentence_of
 
 STREAM_HEADERS: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 _DEFAULT_MAX_TOKENS = 20
@@ -133,7 +134,7 @@ def event(document: Mapping[str, Any]) -> bytes:
 
 def error_event(error: AirserveError) -> bytes:
     """A failure after the stream has begun; nothing follows it."""
-    return event({"error": error.message.encode(errors="replace").decode(), "code": error.code})
+    return event({"error": sentence_of(error), "code": error.code})
 
 
 def whole_reply(document: Mapping[str, Any], headers: Headers) -> Encoded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from airserve.core.tensor import datatype_of
 from airserve.protocols.encoded import Encoded, Headers
 from airserve.protocols.open_inference.classification import classify
 from airserve.protocols.open_inference.request import InferRequest, RequestedOutput
-from airserve.protocols.wrong_method import WrongMethodError
+from airserve.protocols.refusal import headers_of, sentence_of
 
 _JOIN_BELOW = 64 << 10
 _COMPRESS_FROM = 1 << 10
@@ -61,16 +60,8 @@ def encode_infer(
 
 def render_error(error: AirserveError) -> Encoded:
     """`{"error": "…"}` as clients of the protocol read it, with our stable code beside."""
-    # A sentence may quote what is no Unicode (a file name, say); it is answered all the same.
-    message = error.message.encode(errors="replace").decode()
-    body = _encode_json({"error": message, "code": error.code})
-    headers = [(b"content-type", b"application/json")]
-    if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
-    if isinstance(error, WrongMethodError):
-        headers.append((b"allow", error.allow.encode()))
-    if error.http_status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
+    body = _encode_json({"error": sentence_of(error), "code": error.code})
+    headers = [(b"content-type", b"application/json"), *headers_of(error)]
     if error.http_status == 415:
         headers.append((b"accept-encoding", b"gzip, deflate"))
     return Encoded(error.http_status, headers, [body])

@@ -17,6 +17,7 @@ from airserve.protocols.protos.open_inference_pb import (
     ModelInferResponse,
     ModelStreamInferResponse,
 )
+from airserve.protocols.refusal import sentence_of
 
 
 def encode_infer(request: InferRequest, reply: Reply, *, labels: Sequence[str] = ()) -> ModelInferResponse:
@@ -38,7 +39,7 @@ def encode_infer(request: InferRequest, reply: Reply, *, labels: Sequence[str] =
 def stream_error(message: ModelInferRequest, error: AirserveError) -> ModelStreamInferResponse:
     """The refusal of `message`, under its id. A sentence may quote what is no Unicode; it is answered all the same."""
     return ModelStreamInferResponse(
-        error_message=error.message.encode(errors="replace").decode(),
+        error_message=sentence_of(error),
         infer_response=ModelInferResponse(id=message.id),
     )
 

@@ -5,7 +5,6 @@ Source: OpenAI API reference, "Error codes"; which class the `openai` package ra
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ from airserve.core.errors import (
     RateLimitedError,
 )
 from airserve.protocols.encoded import Encoded
-from airserve.protocols.wrong_method import WrongMethodError
+from airserve.protocols.refusal import headers_of, sentence_of
 
 _TYPES = {
     401: "authentication_error",
@@ -52,21 +51,16 @@ def render_error(error: AirserveError) -> Encoded:
     headers = [
         (b"content-type", b"application/json"),
         (b"x-should-retry", b"true" if error.retryable else b"false"),
+        *headers_of(error),
     ]
-    if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
-    if isinstance(error, WrongMethodError):
-        headers.append((b"allow", error.allow.encode()))
-    if error.http_status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
     return Encoded(_status(error), headers, [msgspec.json.encode(error_document(error))])
 
 
 def error_document(error: AirserveError) -> dict[str, Any]:
     """The error object, for a response or for an event of a stream that has begun."""
-    # A sentence may quote what is no Unicode; it is answered all the same.
-    message = error.message.encode(errors="replace").decode()
-    return {"error": {"message": message, "type": _type(error), "param": _param(error), "code": _code(error)}}
+    return {
+        "error": {"message": sentence_of(error), "type": _type(error), "param": _param(error), "code": _code(error)}
+    }
 
 
 def _status(error: AirserveError) -> int:

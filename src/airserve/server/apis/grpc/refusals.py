@@ -13,6 +13,7 @@ from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
 
 from airserve.core.errors import AirserveError
+from airserve.protocols.refusal import sentence_of
 from airserve.server.apis.grpc.arrival import arrival
 from airserve.server.calls import new_id
 
@@ -50,7 +51,7 @@ def _status(error: AirserveError, context: Context) -> ConnectError:
     if error.retry_after is not None:
         context.response_trailers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     # A sentence may quote what is no Unicode; it is answered all the same.
-    return ConnectError(_CODE_OF[error.grpc_status], error.message.encode(errors="replace").decode())
+    return ConnectError(_CODE_OF[error.grpc_status], sentence_of(error))
 
 
 class Refusals:
