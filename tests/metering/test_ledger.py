@@ -56,7 +56,7 @@ def test_an_event_is_in_the_ledger_as_it_was_recorded(db: Database, folder: Path
         "id": "ten_a/a", "tenant_id": "ten_a", "key_id": "key_a", "model": "digits", "version": 1, "price_id": 0,
         "outcome": "ok", "rows": 3, "bytes_in": 256, "bytes_out": 40, "compute_ns": 1_000_000, "amount_nano": 12,
         "currency": "EUR", "admitted_ns": 5, "input_tokens": 7, "cached_tokens": 2, "output_tokens": 4,
-        "node_id": "n", "epoch": 1, "lsn": 1,
+        "project_id": "", "cap_nano": 0, "node_id": "n", "epoch": 1, "lsn": 1,
     }  # fmt: skip
 
 

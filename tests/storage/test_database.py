@@ -68,8 +68,8 @@ def test_a_database_of_the_first_version_is_brought_up_to_date_without_loss(tmp_
     assert row._mapping == {
         "id": "ten_a/1", "tenant_id": "ten_a", "key_id": "key", "model": "digits", "version": 2, "price_id": 1,
         "outcome": "ok", "rows": 3, "bytes_in": 4, "bytes_out": 5, "compute_ns": 6, "amount_nano": 7, "currency": "CHF",
-        "admitted_ns": 8, "input_tokens": 0, "cached_tokens": 0, "output_tokens": 0, "node_id": "node0", "epoch": 9,
-        "lsn": 10,
+        "admitted_ns": 8, "input_tokens": 0, "cached_tokens": 0, "output_tokens": 0, "project_id": "", "cap_nano": 0,
+        "node_id": "node0", "epoch": 9, "lsn": 10,
     }  # fmt: skip
     for table in ("prices", "usage_events"):
         for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET model = 'other'"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
 import sqlalchemy as sa
 
+from airserve.accounts.account import UNLIMITED, Account
 from airserve.accounts.key_format import is_well_formed, key_mac
 from airserve.core.errors import ForbiddenError, MissingKeyError
 from airserve.storage import Database, tables
@@ -17,11 +19,18 @@ _FOREVER_NS = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls. `tenant_id` None is an operator; `models` None opens every model of the tenant."""
+    """Who calls. `tenant_id` None is an operator; None in `models`, `routes` or `addresses` is no restriction.
+
+    `account` is what the tenant's plan and budgets allow.
+    """
 
     key_id: str
     tenant_id: str | None
     models: frozenset[str] | None
+    project_id: str = ""
+    routes: frozenset[str] | None = None
+    addresses: tuple[IPv4Network | IPv6Network, ...] | None = None
+    account: Account = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)

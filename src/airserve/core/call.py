@@ -26,6 +26,7 @@ class Call:
     deadline_ns: int
     tenant_id: str = ""
     key_id: str = ""
+    project_id: str = ""
     bytes_in: int = 0
 
 

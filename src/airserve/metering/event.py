@@ -35,7 +35,8 @@ class UsageEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     once at admission: it decides the day that is billed. `compute_ns` is the call's share of its batch.
     `amount_nano` is in 1e-9 of `currency`, rated with the price `price_id` that was pinned at admission; 0 for any
     outcome but `OK` and `PARTIAL`. Tokens are those of generations, as the engine counted them; `cached_tokens` are
-    part of `input_tokens`. New fields go to the end and carry a default, so that old journals stay readable.
+    part of `input_tokens`. `cap_nano` is what a strict budget had set aside for the call, the most it may cost; 0 where
+    there is none. New fields go to the end and carry a default, so that old journals stay readable.
     """
 
     id: str
@@ -55,6 +56,8 @@ class UsageEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    project_id: str = ""
+    cap_nano: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -64,7 +67,7 @@ _decoder = msgspec.msgpack.Decoder(UsageEvent)
 def encode_event(event: UsageEvent) -> bytes:
     """The event as msgpack; refuses what the ledger could not take later, when it is too late to refuse."""
     # One test of the joined text: this runs for every call.
-    text = event.id + event.tenant_id + event.key_id + event.model + event.currency
+    text = event.id + event.tenant_id + event.project_id + event.key_id + event.model + event.currency
     if not event.id or not event.tenant_id or len(text) > MAX_TEXT or not text.isprintable():
         raise InvalidInputError(
             f"a call's id, tenant, key, model and currency are printable, at most {MAX_TEXT} characters together"
@@ -73,7 +76,7 @@ def encode_event(event: UsageEvent) -> bytes:
     union = (
         event.version | event.price_id | event.rows | event.bytes_in
         | event.bytes_out | event.compute_ns | event.amount_nano | event.admitted_ns
-        | event.input_tokens | event.cached_tokens | event.output_tokens
+        | event.input_tokens | event.cached_tokens | event.output_tokens | event.cap_nano
     )  # fmt: skip
     if union >> 63:
         raise InvalidInputError(f"a usage event holds counts from 0 to {INT64_MAX}, this one does not: {event}")

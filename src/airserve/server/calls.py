@@ -122,6 +122,7 @@ class Calls:
             deadline_ns=request.started_ns + wire.timeout_ns(headers, timeout_us, self._deadline_ms(deployment)),
             tenant_id=principal.tenant_id or "",
             key_id=principal.key_id,
+            project_id=principal.project_id,
             bytes_in=len(body),
         )
 

@@ -68,4 +68,5 @@ def event_of(
         input_tokens=tokens.input,
         cached_tokens=tokens.cached,
         output_tokens=tokens.output,
+        project_id=call.project_id,
     )

@@ -1,0 +1,27 @@
+"""Usage is counted by project; prices belong to plans, know megabytes and tiers."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("usage_events", sa.Column("project_id", sa.Text(), nullable=False, server_default=""))
+    op.add_column("usage_events", sa.Column("cap_nano", sa.BigInteger(), nullable=False, server_default="0"))
+    not_negative = sa.CheckConstraint("per_megabyte_nano >= 0")
+    op.add_column(
+        "prices", sa.Column("per_megabyte_nano", sa.BigInteger(), not_negative, nullable=False, server_default="0")
+    )
+    op.add_column("prices", sa.Column("plan_id", sa.Text()))
+    op.add_column("prices", sa.Column("tiers", sa.Text(), nullable=False, server_default="{}"))
+
+
+def downgrade() -> None:
+    for name in ("tiers", "plan_id", "per_megabyte_nano"):
+        op.drop_column("prices", name)
+    for name in ("cap_nano", "project_id"):
+        op.drop_column("usage_events", name)
