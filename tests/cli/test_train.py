@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,29 @@ def test_bad_data_is_refused_with_what_to_do(tmp_path: Path) -> None:
     ]
     for arguments, words in cases:
         assert words in refused(*arguments, cwd=tmp_path), arguments
+
+
+def test_a_private_run_says_what_it_cost_and_writes_it_into_the_manifest(tmp_path: Path) -> None:
+    private = ("--epsilon", "3", "--feature-range", "0,16", "--hidden", "64", "--activation", "tanh")
+    learning = ("--optimiser", "sgd", "--momentum", "0", "--learning-rate", "0.5", "--schedule", "constant")
+    report = train("sklearn:digits", *private, *learning, output=tmp_path / "p")
+    assert report["score"] >= 0.9  # type: ignore[operator]
+    spent = tomllib.loads((tmp_path / "p" / "airserve.toml").read_text())["privacy"]
+    assert {**spent, "mechanism": "DP-SGD"} == {**report["privacy"], "mechanism": "DP-SGD"}  # type: ignore[dict-item]
+    assert 2.9 < spent["epsilon"] <= 3.01
+    assert (spent["delta"], spent["rows"]) == (1e-5, 1438)
+    assert airserve("publish", str(tmp_path / "p"), "--state-dir", str(tmp_path / "s"), "--json")["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "--feature-range 0,16"),
+        (("--feature-range", "16,0"), "no range"),
+        (("--feature-range", "0,16", "--delta", "0.1"), "smaller --delta"),
+        (("--feature-range", "0,16", "--patience", "3"), "does not stop early"),
+        (("--feature-range", "0,16", "--epsilon", "0"), "more than 0"),
+    ],
+)
+def test_a_run_that_would_not_be_private_is_refused(arguments: tuple[str, ...], why: str, tmp_path: Path) -> None:
+    assert why in refused("sklearn:digits", "--epsilon", "3", *arguments, cwd=tmp_path)

@@ -19,6 +19,7 @@ from airserve.cli.output import AsJson, console, error_console, fail, print_json
 from airserve.core.errors import ConflictError, InvalidInputError
 
 if TYPE_CHECKING:
+    from airserve.cli.private_training import PrivateRecipe
     from airserve.cli.training import OnEpoch, Report
     from airserve.nn import Epoch
 
@@ -77,7 +78,9 @@ def train(
     hidden: Annotated[str, typer.Option(help="Neurons of the hidden layers.")] = "128,64",
     activation: Annotated[ActivationName, typer.Option(help="Of the hidden layers.")] = ActivationName.relu,
     epochs: Annotated[int, typer.Option(min=1)] = 60,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a mini-batch; gd takes the whole data set.")] = 32,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows of a mini-batch, 32 without it; gd takes the whole data set.")
+    ] = None,
     optimiser: Annotated[Optimiser, typer.Option()] = Optimiser.adam,
     learning_rate: Annotated[float | None, typer.Option(help="α at the start; fits the optimiser without it.")] = None,
     schedule: Annotated[ScheduleName, typer.Option(help="dynamic is α ← α·ρ + β·(1 − ρ).")] = ScheduleName.cosine,
@@ -90,6 +93,17 @@ def train(
     test: Annotated[float, typer.Option(help="Part held back to measure on.")] = 0.2,
     patience: Annotated[int | None, typer.Option(min=1, help="Stop after so many epochs without gain.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed repeats the run to the bit.")] = 0,
+    epsilon: Annotated[
+        float | None, typer.Option(help="Train privately: nobody can tell from the model whether a row was in it.")
+    ] = None,
+    delta: Annotated[float, typer.Option(help="The chance with which ε may fail; below one in the rows.")] = 1e-5,
+    clip: Annotated[float, typer.Option(help="The longest gradient of one row in a private run.")] = 0.5,
+    feature_range: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="What anybody knows of the features, for a private run.")
+    ] = None,
+    target_range: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="The same of a regression's targets.")
+    ] = None,
     checkpoint_dir: Annotated[Path | None, typer.Option(help="Save where the run stands after each epoch.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write the curves as a PNG.")] = None,
@@ -123,6 +137,7 @@ def train(
         seed=seed,
         checkpoint_dir=checkpoint_dir,
         resume=resume,
+        private=_private(epsilon, delta, clip, feature_range, target_range, early=bool(validation or patience)),
     )
     with _progress(epochs) as on_epoch:
         report = train_to_package(data, folder, name=model, target=target, recipe=recipe, on_epoch=on_epoch)
@@ -164,6 +179,44 @@ def _sizes(text: str) -> tuple[int, ...]:
     return sizes
 
 
+def _private(
+    epsilon: float | None, delta: float, clip: float, features: str | None, targets: str | None, *, early: bool
+) -> PrivateRecipe | None:
+    from airserve.cli.private_training import PrivateRecipe
+
+    if epsilon is None:
+        return None
+    if early:
+        raise InvalidInputError(
+            "a private run does not stop early: held-back rows would decide which epoch is kept, and ε does not cover "
+            "them. Leave --validation and --patience away"
+        )
+    if features is None:
+        raise InvalidInputError(
+            "a private run scales its features by what anybody knows of them, since their own mean and spread would "
+            "give them away; say it, such as --feature-range 0,16"
+        )
+    if not epsilon > 0 or not clip > 0:
+        raise InvalidInputError("--epsilon and --clip are more than 0")
+    return PrivateRecipe(
+        epsilon,
+        delta,
+        clip,
+        _range("--feature-range", features),
+        None if targets is None else _range("--target-range", targets),
+    )
+
+
+def _range(option: str, text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not low < high:
+        raise InvalidInputError(f"{option} '{text}' is no range such as 0,16")
+    return low, high
+
+
 @contextmanager
 def _progress(epochs: int) -> Iterator[OnEpoch]:
     """A bar with loss, accuracy, rate and time left, on standard error."""
@@ -193,6 +246,13 @@ def _print(report: Report) -> None:
         console.print(f"held-out accuracy [bold]{report.score:.2%}[/]", highlight=False)
     else:
         console.print(f"held-out R² [bold]{report.score:.4f}[/], RMSE {report.rmse:.4g}", highlight=False)
+    if report.privacy is not None:
+        spent = report.privacy
+        console.print(
+            f"private: [bold]ε = {spent['epsilon']:.3g}[/] at δ = {spent['delta']:.0e} for each of "
+            f"{spent['rows']} rows (noise {spent['noise']:.3g}, {spent['steps']} steps)",
+            highlight=False,
+        )
     early = ", stopped early" if report.stopped_early else ""
     console.print(
         f"{report.parameters} parameters, {report.size_bytes / 1000:.1f} kB as ONNX (differs by {report.parity:.1g}), "

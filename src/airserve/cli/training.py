@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from airserve.cli.data import Dataset, load_dataset
+from airserve.cli.private_training import PrivateRecipe, Spent, make_private
 from airserve.core.errors import InvalidInputError
 from airserve.core.tensor import TensorSpec
 from airserve.nn import (
@@ -36,11 +37,15 @@ from airserve.nn import (
     fit_scaling,
     load_checkpoint,
     predict_for_people,
+    range_scaling,
     save_checkpoint,
 )
 
 Array = npt.NDArray[Any]
 OnEpoch = Callable[[Epoch, int], None]
+
+_RATES = {"adam": 3e-3, "sgd": 2e-2, "gd": 0.2}
+_PRIVATE_RATES = {"adam": 1e-2, "sgd": 5e-2, "gd": 0.5}
 
 _MAX_COLUMNS = 4096
 """Beyond that, names would make the manifest larger than most models."""
@@ -48,12 +53,12 @@ _MAX_COLUMNS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train; the defaults suit small tabular data. `batch_size` None is the whole data set."""
+    """How to train; the defaults suit small tabular data. `batch_size` and `learning_rate` None fit the rest."""
 
     hidden: tuple[int, ...] = (128, 64)
     activation: str = "relu"
     epochs: int = 60
-    batch_size: int | None = 32
+    batch_size: int | None = None
     optimiser: Literal["gd", "sgd", "adam"] = "adam"
     learning_rate: float | None = None
     schedule: Literal["constant", "cosine", "dynamic"] = "cosine"
@@ -68,6 +73,7 @@ class Recipe:
     seed: int = 0
     checkpoint_dir: Path | None = None
     resume: bool = False
+    private: PrivateRecipe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,7 @@ class Report:
     epochs: int
     stopped_early: bool
     parity: float
+    privacy: dict[str, Any] | None = None
     history: list[Epoch] = field(default_factory=list)
 
 
@@ -113,9 +120,8 @@ def _train(dataset: Dataset, output: Path, name: str, recipe: Recipe, on_epoch: 
     started = time.perf_counter()
     _check(dataset)
     learn, hold, test = _split(dataset, recipe)
-    scaling = fit_scaling(dataset.x[learn])
     labels = dataset.labels
-    target_scaling = None if labels is not None else fit_scaling(dataset.targets[learn])
+    scaling, target_scaling = _scalings(dataset, learn, recipe.private)
     targets = dataset.targets if target_scaling is None else target_scaling.apply(dataset.targets)
     units = len(labels) if labels is not None else targets.shape[1]
     loss = CategoricalCrossEntropy() if labels is not None else MeanSquaredError()
@@ -128,16 +134,17 @@ def _train(dataset: Dataset, output: Path, name: str, recipe: Recipe, on_epoch: 
         loss=loss,
         optimiser=_optimiser(recipe),
         schedule=_schedule(recipe, len(learn)),
-        batch_size=None if recipe.optimiser == "gd" else recipe.batch_size,
+        batch_size=_batch_size(recipe),
         validation=Data(scaling.apply(dataset.x[hold]), targets[hold]) if len(hold) else None,
         patience=recipe.patience,
         seed=recipe.seed,
     )
+    privacy = None if recipe.private is None else make_private(trainer, recipe.private, recipe.epochs, len(learn))
     _run(trainer, recipe, on_epoch)
     predicted = predict_for_people(network, scaling.apply(dataset.x[test]), labels, target_scaling)
     score, rmse, confusion = _measure(predicted, dataset.targets[test], labels)
     metric: Literal["accuracy", "r2"] = "accuracy" if labels is not None else "r2"
-    parity, size = _export(network, output, name, dataset, scaling, target_scaling, (metric, score))
+    parity, size = _export(network, output, name, dataset, scaling, target_scaling, (metric, score), privacy)
     return Report(
         package=output,
         metric=metric,
@@ -152,8 +159,24 @@ def _train(dataset: Dataset, output: Path, name: str, recipe: Recipe, on_epoch: 
         epochs=trainer.progress.epoch,
         stopped_early=trainer.progress.stopped_early,
         parity=parity,
+        privacy=None if privacy is None else asdict(privacy),
         history=trainer.progress.history,
     )
+
+
+def _scalings(dataset: Dataset, learn: Array, private: PrivateRecipe | None) -> tuple[Scaling, Scaling | None]:
+    """Of the features, and of a regression's targets."""
+    values = dataset.labels is None
+    if private is None:
+        return fit_scaling(dataset.x[learn]), fit_scaling(dataset.targets[learn]) if values else None
+    of_features = range_scaling(*private.feature_range, dataset.x.shape[1])
+    if not values:
+        return of_features, None
+    if private.target_range is None:
+        raise InvalidInputError(
+            "a private regression needs the range of its targets, as anybody may know it: --target-range 0,500"
+        )
+    return of_features, range_scaling(*private.target_range, dataset.targets.shape[1])
 
 
 def _check(dataset: Dataset) -> None:
@@ -188,15 +211,22 @@ def _optimiser(recipe: Recipe) -> Optimiser:
     return GradientDescent(momentum=momentum, weight_decay=recipe.weight_decay / 1000)
 
 
+def _batch_size(recipe: Recipe) -> int | None:
+    """Rows of a batch; None is the whole data set. Noise weighs less on the mean of more rows."""
+    if recipe.optimiser == "gd" and recipe.private is None:
+        return None
+    return recipe.batch_size or (256 if recipe.private else 32)
+
+
 def _schedule(recipe: Recipe, rows: int) -> Schedule:
-    start = recipe.learning_rate or {"adam": 3e-3, "sgd": 2e-2, "gd": 0.2}[recipe.optimiser]
+    start = recipe.learning_rate or (_PRIVATE_RATES if recipe.private else _RATES)[recipe.optimiser]
     if start <= 0 or recipe.epochs < 1:
         raise InvalidInputError("the learning rate is more than 0 and there is at least one epoch")
     if recipe.schedule == "constant":
         return Constant(start, recipe.schedule_per)
     if recipe.schedule == "dynamic":
         return Dynamic(start, recipe.rho, recipe.beta, recipe.schedule_per)
-    batch = rows if recipe.optimiser == "gd" or recipe.batch_size is None else min(recipe.batch_size, rows)
+    batch = min(_batch_size(recipe) or rows, rows)
     steps = recipe.epochs * -(-rows // batch) if recipe.schedule_per == "step" else recipe.epochs
     return Cosine(start, steps, per=recipe.schedule_per)
 
@@ -239,8 +269,9 @@ def _export(
     scaling: Scaling,
     target_scaling: Scaling | None,
     measured: tuple[str, float],
+    privacy: Spent | None,
 ) -> tuple[float, int]:
-    from airserve.models.manifest import DEFAULT_MAX_BATCH, Manifest, Variant, tensor
+    from airserve.models.manifest import DEFAULT_MAX_BATCH, Manifest, Privacy, Variant, tensor
     from airserve.models.package import write_package
 
     labels, units = dataset.labels, network.sizes[-1]
@@ -262,6 +293,7 @@ def _export(
             outputs=tuple(map(tensor, outputs)),
             variants=(Variant("fp32", "model.onnx", size, accuracy=round(measured[1], 6), metric=measured[0]),),
             max_batch=DEFAULT_MAX_BATCH,
+            privacy=None if privacy is None else Privacy(**asdict(privacy)),
             labels=labels or (),
             columns=dataset.columns if len(dataset.columns) <= _MAX_COLUMNS else (),
             description=f"columns of x: {', '.join(dataset.columns)}"[:2000],

@@ -37,6 +37,23 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: tuple[int, ...]
 
 
+class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the rows that a model was trained on are protected: (ε, δ), for adding or removing one of `rows` rows.
+
+    `noise` is the noise multiplier and `clip` the longest gradient of one row, as in DP-SGD (Abadi et al., 2016).
+    """
+
+    epsilon: float
+    delta: float
+    clip: float
+    noise: float
+    sampling_rate: float
+    steps: int
+    rows: int
+    mechanism: str = "DP-SGD"
+    accountant: str = ""
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """The manifest. `max_batch` is the most rows of one run, 0 for a model that does not batch.
 
@@ -54,6 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     columns: tuple[str, ...] = ()
     description: str = ""
     licence: str = ""
+    privacy: Privacy | None = None
     vision: options.Vision | None = None
     text: options.Text | None = None
     language: options.Language | None = None

@@ -30,6 +30,7 @@ def save_checkpoint(path: Path, trainer: Trainer) -> None:
     tensors |= {f"optimiser.{name}": array for name, array in trainer.optimiser.state.items()}
     facts = {
         "sizes": trainer.network.sizes,
+        "privacy": _privacy(trainer),
         "epoch": progress.epoch,
         "step": progress.step,
         "rng_state": progress.rng_state,
@@ -60,6 +61,11 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
         raise TrainingError(
             f"the checkpoint {path} is of a network {facts['sizes']}, this one is {list(network.sizes)}"
         )
+    if facts.get("privacy") != _privacy(trainer):
+        raise TrainingError(
+            f"the run of {path} had other privacy settings: its network has seen its rows with other noise than was "
+            "asked for now; begin a new run"
+        )
     network.parameters[:] = tensors["parameters"]
     trainer.optimiser.state = {
         name.removeprefix("optimiser."): np.array(array)
@@ -78,3 +84,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
             stopped_early=facts["stopped_early"],
         )
     )
+
+
+def _privacy(trainer: Trainer) -> list[float] | None:
+    return None if trainer.privacy is None else [trainer.privacy.clip, trainer.privacy.noise]

@@ -32,6 +32,7 @@ class Dense:
         self.grad_b: Array = np.zeros_like(self.b)
         self._x: Array | None = None
         self._y: Array | None = None
+        self._delta: Array | None = None
 
     @property
     def size(self) -> int:
@@ -51,7 +52,15 @@ class Dense:
         """Writes ∂L/∂W and ∂L/∂b from ∂L/∂y, and returns ∂L/∂x if wanted."""
         if self._x is None or self._y is None or grad.shape != self._y.shape:
             raise TrainingError("backward needs a gradient of the shape that forward has just given")
-        delta = self.activation.backward(self._y, grad)
+        delta = self._delta = self.activation.backward(self._y, grad)
         np.matmul(delta.T, self._x, out=self.grad_w)
         np.sum(delta, axis=0, out=self.grad_b)
         return delta @ self.w if input_grad else None
+
+    def squared_lengths(self) -> Array:
+        """‖(∂L/∂W, ∂L/∂b)‖² of each row (batch,) alone, of what `backward` has just gone through: ‖δ‖²·(‖x‖² + 1)."""
+        if self._x is None or self._delta is None:
+            raise TrainingError("lengths of gradients need a backward pass")
+        squares: Array = np.square(self._delta, dtype=np.float64).sum(axis=1)
+        squares *= np.square(self._x, dtype=np.float64).sum(axis=1) + 1
+        return squares

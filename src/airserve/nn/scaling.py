@@ -41,6 +41,14 @@ def fit_scaling(x: Array) -> Scaling:
     return Scaling(mean.astype(np.float32), deviation.astype(np.float32))
 
 
+def range_scaling(low: float, high: float, columns: int) -> Scaling:
+    """The scaling that brings `low` … `high` of every column to −1 … 1: it looks at no data, so it gives none away."""
+    if not low < high:
+        raise TrainingError(f"a range goes from a smaller to a larger number, not from {low:g} to {high:g}")
+    middle, half = np.float32((low + high) / 2), np.float32((high - low) / 2)
+    return Scaling(np.full(columns, middle), np.full(columns, half))
+
+
 def check_finite(x: Array, what: str) -> None:
     """Refuse NaN and infinity, naming the first place."""
     bad = ~np.isfinite(x)

@@ -5,13 +5,13 @@
 - early stopping: the parameters of the best epoch on held-back data win (Prechelt, 1998).
 
 A run is decided by its data, its settings and its seed: on one machine it repeats to the bit, and so does one that
-was interrupted and resumed from a checkpoint.
+was interrupted and resumed from a checkpoint. A private run (`Privacy`) is not: its rows and its noise are secret.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from airserve.nn.errors import TrainingError
 from airserve.nn.losses import CategoricalCrossEntropy, Loss
 from airserve.nn.network import Network
 from airserve.nn.optimisers import Optimiser
+from airserve.nn.privacy import Privacy
 from airserve.nn.scaling import check_finite
 from airserve.nn.schedules import Schedule
 
@@ -64,7 +65,10 @@ class Data:
 
 
 class Trainer:
-    """One run over one network. `batch_size` None is the whole data set; `patience` in epochs needs `validation`."""
+    """One run over one network. `batch_size` None is the whole data set; `patience` in epochs needs `validation`.
+
+    With `privacy`, batches are drawn row by row and gradients are private; `batch_size` is the expected size.
+    """
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class Trainer:
         validation: Data | None = None,
         patience: int | None = None,
         seed: int = 0,
+        privacy: Privacy | None = None,
     ) -> None:
         if patience is not None and validation is None:
             raise TrainingError("early stopping needs held-back data to look at; give a validation set")
@@ -88,6 +93,7 @@ class Trainer:
         self.optimiser = optimiser
         self.schedule = schedule
         self.patience = patience
+        self.privacy = privacy
         self._data = self._checked(data, "training data")
         self._validation = None if validation is None else self._checked(validation, "validation data")
         self.batch_size = min(batch_size or len(self._data.x), len(self._data.x))
@@ -134,17 +140,18 @@ class Trainer:
 
     def _epoch(self) -> Epoch:
         progress, started = self.progress, time.perf_counter()
-        order = self._rng.permutation(len(self._data.x)) if self.batch_size < len(self._data.x) else None
-        x = self._data.x if order is None else self._data.x[order]
-        targets = self._data.targets if order is None else self._data.targets[order]
-        total, right, rate = 0.0, 0, 0.0
-        for start in range(0, len(x), self.batch_size):
-            batch, wanted = x[start : start + self.batch_size], targets[start : start + self.batch_size]
+        total, right, seen, rate = 0.0, 0, 0, 0.0
+        for batch, wanted in self._batches() if self.privacy is None else self._private_batches(self.privacy):
             rate = self.schedule.rate(progress.step if self.schedule.per == "step" else progress.epoch)
             outputs = self.network.forward(batch)
-            total += self.loss.value(outputs, wanted) * len(batch)
-            right += _right(self.loss, outputs, wanted) or 0
-            self.network.backward(self.loss.gradient(outputs, wanted))
+            if len(batch):
+                total += self.loss.value(outputs, wanted) * len(batch)
+                right += _right(self.loss, outputs, wanted) or 0
+                seen += len(batch)
+            if self.privacy is None:
+                self.network.backward(self.loss.gradient(outputs, wanted))
+            else:
+                self.privacy.gradients(self.network, self.loss, outputs, wanted, self.batch_size)
             self.optimiser.step(self.network, rate)
             progress.step += 1
         if not np.isfinite(total):
@@ -153,10 +160,37 @@ class Trainer:
                 "large for these data; try a tenth of it"
             )
         progress.epoch += 1
-        epoch = self._summary(rate, total / len(x), right / len(x), time.perf_counter() - started)
+        seen = max(1, seen)
+        epoch = self._summary(rate, total / seen, right / seen, time.perf_counter() - started)
         progress.history.append(epoch)
         progress.rng_state = dict(self._rng.bit_generator.state)
         return epoch
+
+    def _batches(self) -> Iterator[tuple[Array, Array]]:
+        """Every row once, in a new order."""
+        data, size = self._data, self.batch_size
+        x, targets = data.x, data.targets
+        if size < len(x):
+            order = self._rng.permutation(len(x))
+            x, targets = x[order], targets[order]
+        for start in range(0, len(x), size):
+            yield x[start : start + size], targets[start : start + size]
+
+    def _private_batches(self, privacy: Privacy) -> Iterator[tuple[Array, Array]]:
+        """As many batches as an epoch has, each drawn from all rows."""
+        for _ in range(self.steps_per_epoch):
+            rows = privacy.draw(len(self._data.x), self.batch_size)
+            yield self._data.x[rows], self._data.targets[rows]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
+        return -(-len(self._data.x) // self.batch_size)
+
+    @property
+    def sampling_rate(self) -> float:
+        """With what probability a row is in a private batch."""
+        return self.batch_size / len(self._data.x)
 
     def _summary(self, rate: float, loss: float, accuracy: float, seconds: float) -> Epoch:
         progress = self.progress
