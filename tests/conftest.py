@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests import large_models
+from airserve.storage import Database
+from airserve.storage.database import FILE_NAME
+from tests import large_models, postgres
 from tests.models_for_tests import save_failing, save_linear, save_slow
 
 AIRSERVE = str(Path(sys.executable).with_name("airserve"))
@@ -73,6 +76,45 @@ def start_service(state_dir: Path, *arguments: str, environment: dict[str, str] 
         assert time.monotonic() < end, "the service did not become ready within a minute"
         time.sleep(0.05)
     return Service(process, json.loads(ready_file.read_text()), state_dir)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Postgres]:
+    """The PostgreSQL server of this run of the tests."""
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres.Postgres) -> Iterator[str]:
+    """A PostgreSQL database of the test's own, migrated and empty."""
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """What `database_url` is set to: a test that asks for it runs on SQLite (None), then on PostgreSQL."""
+    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(scope="session")
+def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database, migrated and empty, to be copied: migrating takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("sqlite")
+    Database.open(folder).close()
+    return folder / FILE_NAME
+
+
+@pytest.fixture
+def database(tmp_path: Path, database_url: str | None, sqlite_file: Path) -> Iterator[Database]:
+    """An empty database with its state folder `tmp_path / "state"`, on both kinds."""
+    if database_url is None:
+        (tmp_path / "state").mkdir(mode=0o700)
+        shutil.copyfile(sqlite_file, tmp_path / "state" / FILE_NAME)
+    database = Database.open(tmp_path / "state", database_url)
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from airserve.cli.output import AsJson, console, print_json
-from airserve.cli.state import StateDir
+from airserve.cli.state import StateDir, open_database, settings_of
 
 _LEAST_FREE_BYTES = 1 << 30
 _WARN_BEFORE = dt.timedelta(days=14)
@@ -110,22 +110,13 @@ def _clock() -> str:
 
 
 def _database(folder: Path) -> str:
-    if not (folder / "airserve.db").exists():
+    settings = settings_of(folder)
+    if settings.database_url is None and not (folder / "airserve.db").exists():
         return "none yet; the first `airserve up` makes it"
-    import sqlalchemy as sa
+    from airserve.server.database_health import database_health
 
-    from airserve.storage.database import Database
-
-    database = Database.open(folder)
-    try:
-        with database.read() as connection:
-            result = connection.execute(sa.text("PRAGMA quick_check")).scalar_one()
-            version = connection.execute(sa.text("SELECT sqlite_version()")).scalar_one()
-    finally:
-        database.close()
-    if result != "ok":
-        raise RuntimeError(f"the database is damaged: {result}; restore it from a backup, then fold the journal again")
-    return f"intact, SQLite {version}"
+    with open_database(folder) as database:
+        return database_health(database)
 
 
 def _journal(folder: Path) -> str:

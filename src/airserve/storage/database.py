@@ -1,120 +1,115 @@
-"""The connection: one SQLite file in WAL mode, one writer at a time on the whole machine.
+"""The connection: transactions on SQLite in the state folder, or on a PostgreSQL server that several nodes share.
 
-SQLite before 3.51.3 can corrupt its WAL when two connections write or checkpoint at the same time
-(https://sqlite.org/wal.html, "The WAL-Reset Bug"). So whoever writes, in whatever process, first takes an exclusive
-lock on `db.lock`, and only that connection checkpoints, inside its own commit.
+Whoever writes is alone, on both: on SQLite by a file lock (`storage/sqlite.py`), on PostgreSQL by an advisory lock
+(`storage/postgresql.py`). So a transaction may read, decide and write without thinking of others.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import sqlalchemy as sa
 
-from airserve.core.errors import AirserveError, InvalidInputError, OverloadedError
-from airserve.storage.migrate import HEAD, upgrade
+from airserve.core.errors import InvalidInputError
+from airserve.storage.sqlite import FILE_NAME, SqliteStore
+from airserve.storage.tables.installation import change_counter
 
-FILE_NAME = "airserve.db"
-_LOCK_NAME = "db.lock"
-_BUSY_MS = 10_000
+__all__ = ["FILE_NAME", "Database", "Store"]
+
+_COUNTER = sa.select(change_counter.c.value)
+_BUMP = sa.update(change_counter).values(value=change_counter.c.value + 1)
+
+
+class Store(Protocol):
+    """What a kind of database must be able to do."""
+
+    dialect: str
+    """`sqlite` or `postgresql`."""
+
+    def read(self) -> AbstractContextManager[sa.Connection]:
+        """A connection that sees one state of the database from its first query on."""
+
+    def write(self, lock: str | None) -> AbstractContextManager[sa.Connection]:
+        """A transaction, alone among those with the same `lock`."""
+
+    def change_schema(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction for migrations, one at a time; all or nothing."""
+
+    def bring_up_to_date(self) -> None:
+        """Migrate to the newest schema where it is older. Raises `AirserveError` where it cannot be used."""
+
+    def close(self) -> None:
+        """Close every connection."""
 
 
 class Database:
-    """The tables of one state folder. All methods may be called from any thread."""
+    """The tables of one installation. All methods may be called from any thread."""
 
-    def __init__(self, state_dir: Path, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._lock_path = state_dir / _LOCK_NAME
-        self._writing = threading.Lock()
-        self._watch_lock = threading.Lock()
-        # `data_version` tells one connection of the commits of all others, so this one never writes.
-        self._watcher = sqlite3.connect(state_dir / FILE_NAME, check_same_thread=False)
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.dialect = store.dialect
+        """`sqlite` or `postgresql`, for the few statements that are spelled differently."""
 
     @classmethod
-    def open(cls, state_dir: Path) -> Database:
-        """The database of `state_dir`, made or migrated where needed; the folder is private to its owner."""
-        try:
-            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInputError(f"{state_dir} cannot be the state folder: {error.strerror}") from None
-        engine = sa.create_engine(f"sqlite:///{state_dir / FILE_NAME}", isolation_level="AUTOCOMMIT")
-        sa.event.listen(engine, "connect", _configure)
-        try:
-            if _revision(engine) != HEAD:
-                with _exclusive(state_dir / _LOCK_NAME), engine.connect() as connection:
-                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-                    upgrade(connection)
-        except sa.exc.DatabaseError as error:
-            raise AirserveError(f"the database {state_dir / FILE_NAME} cannot be used: {error.orig}") from error
-        return cls(state_dir, engine)
+    def open(cls, state_dir: Path, url: str | None = None) -> Database:
+        """The database at `url` (`postgresql://user@host/name`), or SQLite in `state_dir`; migrated where needed.
 
-    @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+        The folder, which keeps journal and secrets in both cases, is private to its owner. Raises `InvalidInputError`
+        for a folder or URL that cannot be one, `OverloadedError` where the server does not answer, and `AirserveError`
+        for a database that cannot be used.
+        """
+        store = _store(state_dir, url)
+        store.bring_up_to_date()
+        return cls(store)
+
+    @classmethod
+    def open_as_it_is(cls, state_dir: Path, url: str | None = None) -> Database:
+        """The same without migrating: for who fills an empty database."""
+        return cls(_store(state_dir, url))
+
+    def read(self) -> AbstractContextManager[sa.Connection]:
         """A connection that sees one state of the database from its first query on."""
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
-            try:
-                yield connection
-            finally:
-                connection.exec_driver_sql("ROLLBACK")
+        return self._store.read()
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """A transaction: committed when the block ends well, rolled back when it raises."""
-        with self._writing, _exclusive(self._lock_path), self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
-                raise
-            connection.exec_driver_sql("COMMIT")
+    def write(self, *, announce: bool = True, lock: str | None = None) -> Iterator[sa.Connection]:
+        """A transaction: committed when the block ends well, rolled back when it raises; alone among all writers.
+
+        `announce` makes every server take new snapshots of keys, prices and models; False is for what changes none of
+        them. On PostgreSQL, a writer that names a `lock` is alone only among those that name the same one: for frequent
+        work that need not wait for others, such as a fold (one node, one lock).
+
+        Raises `OverloadedError` where the database went away, and says whether anything was written.
+        """
+        with self._store.write(lock) as connection:
+            if announce:
+                connection.execute(_BUMP)
+            yield connection
 
     def change_counter(self) -> int:
-        """A number that changes whenever anybody, in any process, has committed."""
-        with self._watch_lock:
-            (counter,) = self._watcher.execute("PRAGMA data_version").fetchone()
-        return int(counter)
+        """A number that grows with each announced transaction, from any process on any machine."""
+        with self._store.read() as connection:
+            return int(connection.execute(_COUNTER).scalar_one())
+
+    def change_schema(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction for migrations, one at a time; all or nothing."""
+        return self._store.change_schema()
 
     def close(self) -> None:
-        """Close every connection. The last one to close a WAL database checkpoints it, hence the lock."""
-        with self._writing, _exclusive(self._lock_path):
-            self._watcher.close()
-            self._engine.dispose()
+        """Close every connection."""
+        self._store.close()
 
 
-def _configure(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _revision(engine: sa.Engine) -> str | None:
-    """The revision the file is at, without the cost of importing the migration tool."""
-    with engine.connect() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Hold the machine-wide write lock; a process that dies lets go of it."""
+def _store(state_dir: Path, url: str | None) -> Store:
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise OverloadedError(f"the state folder cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        raise InvalidInputError(f"{state_dir} cannot be the state folder: {error.strerror}") from None
+    if url is None:
+        return SqliteStore(state_dir)
+    from airserve.storage.postgresql import PostgresStore
+
+    return PostgresStore(url)

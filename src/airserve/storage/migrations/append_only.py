@@ -23,3 +23,9 @@ def only_grows(table: str) -> None:
         f"CREATE TRIGGER {table}_only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
         "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
     )
+
+
+def forget_refusal() -> None:
+    """Drop what the triggers of PostgreSQL call, when the last of the tables has gone."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION IF EXISTS refuse_change()")

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from airserve.storage.migrations.append_only import forget_refusal, only_grows
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -135,13 +137,8 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("model", "alias"),
     )
-    if op.get_bind().dialect.name == "sqlite":
-        for table in APPEND_ONLY:
-            for change in ("UPDATE", "DELETE"):
-                op.execute(
-                    f"CREATE TRIGGER {table}_no_{change.lower()} BEFORE {change} ON {table} "
-                    f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-                )
+    for table in APPEND_ONLY:
+        only_grows(table)
 
 
 def downgrade() -> None:
@@ -155,3 +152,4 @@ def downgrade() -> None:
     op.drop_table("prices")
     op.drop_table("models")
     op.drop_table("journal_marks")
+    forget_refusal()

@@ -1,4 +1,4 @@
-"""Usage is counted by project; prices belong to plans, know megabytes and tiers."""
+"""Usage is counted by project; prices belong to plans, know megabytes and tiers; changes are counted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,9 +18,24 @@ def upgrade() -> None:
     )
     op.add_column("prices", sa.Column("plan_id", sa.Text()))
     op.add_column("prices", sa.Column("tiers", sa.Text(), nullable=False, server_default="{}"))
+    counter = op.create_table(
+        "change_counter",
+        sa.Column("id", sa.Integer(), sa.CheckConstraint("id = 1", name="one_counter"), autoincrement=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.bulk_insert(counter, [{"id": 1, "value": 0}])
+    op.create_table(
+        "installation",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("installation")
+    op.drop_table("change_counter")
     for name in ("tiers", "plan_id", "per_megabyte_nano"):
         op.drop_column("prices", name)
     for name in ("cap_nano", "project_id"):
