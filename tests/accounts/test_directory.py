@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import secrets
 import stat
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,11 +27,9 @@ PEPPER = b"p" * 32
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.open(tmp_path / "state")
+def database(database: Database) -> Database:
     create_tenant(database, "acme", now_ns=1)
-    yield database
-    database.close()
+    return database
 
 
 @settings(max_examples=200)

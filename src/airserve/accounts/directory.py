@@ -2,52 +2,70 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 
-import sqlalchemy as sa
-
-from airserve.accounts.account import UNLIMITED, Account
 from airserve.accounts.key_format import is_well_formed, key_mac
+from airserve.accounts.principal import Principal
 from airserve.core.errors import ForbiddenError, MissingKeyError
-from airserve.storage import Database, tables
 
-_FOREVER_NS = 1 << 62
+FOREVER_NS = 1 << 62
 
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls. `tenant_id` None is an operator; None in `models`, `routes` or `addresses` is no restriction.
-
-    `account` is what the tenant's plan and budgets allow.
-    """
-
-    key_id: str
-    tenant_id: str | None
-    models: frozenset[str] | None
-    project_id: str = ""
-    routes: frozenset[str] | None = None
-    addresses: tuple[IPv4Network | IPv6Network, ...] | None = None
-    account: Account = UNLIMITED
+__all__ = ["FOREVER_NS", "Directory", "Entry", "Principal"]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the directory knows of one key."""
+    """What the directory knows of one key.
+
+    `principals` are who it is from which moment on: the plan of its tenant may change at a time that is known already.
+    The first is from the beginning of time.
+    """
+
+    principals: Sequence[tuple[int, Principal]]
+    not_before_ns: int = 0
+    expires_ns: int = FOREVER_NS
+    revoked: bool = False
+    replaced_by: str | None = None
+    tenant_status: str = "active"
+    archived: bool = False
+
+    def at(self, now_ns: int) -> Window:
+        """Who the key is at this moment, and until when that holds. Raises a refusal where it is nobody."""
+        if self.revoked:
+            raise MissingKeyError("this API key was revoked; ask for a new one")
+        if now_ns < self.not_before_ns:
+            raise MissingKeyError("this API key is not valid yet; use it later, or ask for another")
+        if now_ns >= self.expires_ns:
+            if self.replaced_by:
+                raise MissingKeyError(f"this API key was replaced by {self.replaced_by}… and has ended; use that one")
+            raise MissingKeyError("this API key has expired; ask for a new one")
+        if self.tenant_status != "active":
+            raise ForbiddenError(f"this account is {self.tenant_status}; ask the operator")
+        if self.archived:
+            raise ForbiddenError("the project of this API key is archived; ask for a key of another project")
+        started = [place for place, (from_ns, _) in enumerate(self.principals) if from_ns <= now_ns]
+        current = started[-1] if started else 0
+        from_ns, principal = self.principals[current]
+        until_ns = self.principals[current + 1][0] if current + 1 < len(self.principals) else FOREVER_NS
+        return Window(principal, max(from_ns, self.not_before_ns), min(until_ns, self.expires_ns))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A principal, and the span of time in which it is who calls."""
 
     principal: Principal
-    expires_ns: int
-    revoked: bool
-    tenant_status: str
+    from_ns: int
+    until_ns: int
 
 
 class Directory:
     """Every key by the MAC of its whole text. Nothing is ever looked up by a part of a key.
 
-    A key that was found is remembered, whole, for as long as this snapshot lives: the MAC is computed once per
-    snapshot, not once per call, which also spares the event loop a call that lets go of the interpreter lock.
+    A key that was found is remembered, whole, for as long as this snapshot lives and its window lasts: the MAC is
+    computed once per snapshot, not once per call, which also spares the event loop a call that lets go of the
+    interpreter lock.
     """
 
     __slots__ = ("_entries", "_found", "_pepper")
@@ -55,18 +73,16 @@ class Directory:
     def __init__(self, entries: Mapping[bytes, Entry], pepper: bytes) -> None:
         self._entries = entries
         self._pepper = pepper
-        self._found: dict[str, Entry] = {}
+        self._found: dict[str, Window] = {}
 
     def authenticate(self, presented: str, now_ns: int) -> Principal:
         """The principal behind a key. Raises `MissingKeyError`, or `ForbiddenError` for a suspended tenant."""
-        entry = self._found.get(presented) or self._find(presented)
-        if entry.revoked:
-            raise MissingKeyError("this API key was revoked; ask for a new one")
-        if now_ns >= entry.expires_ns:
-            raise MissingKeyError("this API key has expired; ask for a new one")
-        if entry.tenant_status != "active":
-            raise ForbiddenError(f"this account is {entry.tenant_status}; ask the operator")
-        return entry.principal
+        window = self._found.get(presented)
+        if window is not None and window.from_ns <= now_ns < window.until_ns:
+            return window.principal
+        window = self._find(presented).at(now_ns)
+        self._found[presented] = window
+        return window.principal
 
     def _find(self, presented: str) -> Entry:
         if not presented:
@@ -76,25 +92,4 @@ class Directory:
         entry = self._entries.get(key_mac(presented, self._pepper))
         if entry is None:
             raise MissingKeyError("this API key is not known here; ask for a new one")
-        self._found[presented] = entry
         return entry
-
-
-def load_directory(database: Database, pepper: bytes) -> Directory:
-    """The directory as the database is now."""
-    keys, tenants = tables.api_keys.c, tables.tenants.c
-    query = sa.select(
-        keys.mac, keys.id, keys.tenant_id, keys.models, keys.expires_ns, keys.revoked_ns, tenants.status
-    ).join_from(tables.api_keys, tables.tenants, isouter=True)
-    with database.read() as connection:
-        rows = connection.execute(query).all()
-    entries = {}
-    for mac, id_, tenant_id, models, expires_ns, revoked_ns, status in rows:
-        scope = None if models is None else frozenset(json.loads(models))
-        entries[mac] = Entry(
-            principal=Principal(id_, tenant_id, scope),
-            expires_ns=_FOREVER_NS if expires_ns is None else expires_ns,
-            revoked=revoked_ns is not None,
-            tenant_status=status or "active",
-        )
-    return Directory(entries, pepper)

@@ -6,14 +6,17 @@ import json
 import os
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airserve.cli.output import error_console
+from airserve.core.errors import ConflictError
 
 if TYPE_CHECKING:
     from airserve.models.catalog import Catalog
+    from airserve.server.settings import Settings
     from airserve.storage import Database
 
 CREDENTIALS_FILE = "credentials.json"
@@ -47,34 +50,39 @@ class Credentials:
         temporary.replace(path)
 
 
-def prepare(state_dir: Path, *, demo: bool) -> Credentials:
+def prepare(settings: Settings, *, demo: bool) -> Credentials:
     """The state folder, ready to serve; made at first start, left as it is later."""
-    from airserve.models.catalog import Catalog
-    from airserve.storage.database import Database
+    from airserve.server.installation import open_catalog, open_database
 
-    database = Database.open(state_dir)
+    database = open_database(settings)
     try:
-        credentials = _credentials(state_dir, database)
-        catalog = Catalog(database, state_dir / "store")
+        credentials = _credentials(settings, database)
+        catalog = open_catalog(settings, database)
         if demo and not any(info.model == DEMO_MODEL for info in catalog.list()):
-            _publish_demo(catalog, database)
+            if catalog.store.policy.require_signed:
+                error_console.print("no demo model: only signed models are served here", highlight=False)
+            else:
+                _publish_demo(catalog, database)
     finally:
         database.close()
     return credentials
 
 
-def _credentials(state_dir: Path, database: Database) -> Credentials:
+def _credentials(settings: Settings, database: Database) -> Credentials:
     """The kept ones; where they are lost, new keys for the same operator and tenant."""
+    state_dir = settings.state_dir
     try:
         kept = json.loads((state_dir / CREDENTIALS_FILE).read_text())
         return Credentials(kept["key"], kept["operator_key"])
     except (OSError, ValueError, KeyError):
         pass
-    from airserve.accounts import create_key, create_tenant, list_tenants, load_or_create_pepper
+    from airserve.accounts import create_key, create_tenant, list_tenants
+    from airserve.server.installation import load_pepper
 
-    pepper, now_ns = load_or_create_pepper(state_dir), time.time_ns()
+    pepper, now_ns = load_pepper(settings, database), time.time_ns()
     if not any(tenant.name == DEMO_TENANT for tenant in list_tenants(database)):
-        create_tenant(database, DEMO_TENANT, now_ns=now_ns)
+        with suppress(ConflictError):  # another server of the same database was faster
+            create_tenant(database, DEMO_TENANT, now_ns=now_ns)
     key, _ = create_key(database, pepper, now_ns=now_ns, tenant=DEMO_TENANT, name="first start")
     operator_key, _ = create_key(database, pepper, now_ns=now_ns, tenant=None, name="first start")
     credentials = Credentials(key, operator_key)

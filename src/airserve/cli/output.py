@@ -44,7 +44,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str, 
         return
     table = Table(title=title, title_justify="left")
     for column in rows[0]:
-        table.add_column(column)
+        # Ids are what the next command needs: other columns give way first.
+        table.add_column(column, no_wrap=column == "id")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     console.print(table)

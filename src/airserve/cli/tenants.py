@@ -13,11 +13,11 @@ from airserve.cli.output import AsJson, console, print_json, print_rows
 from airserve.cli.state import StateDir, open_database, utc
 
 if TYPE_CHECKING:
-    from airserve.accounts.tenants import Tenant
+    from airserve.accounts.tenant import Tenant
 
 NameOrId = Annotated[str, typer.Argument(help="The tenant's name or id.")]
 
-tenants = typer.Typer(no_args_is_help=True, help="Customers: create, list, suspend, activate, close.")
+tenants = typer.Typer(no_args_is_help=True, help="Customers: create, list, suspend, activate, close, currency.")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,12 +26,17 @@ def register(app: typer.Typer) -> None:
 
 
 @tenants.command()
-def create(name: str, state_dir: StateDir, as_json: AsJson = False) -> None:
-    """A new tenant. Example: `airserve tenants create "Acme Robotics"`."""
+def create(
+    name: str,
+    state_dir: StateDir,
+    currency: Annotated[str, typer.Option(help="Of its plans and budgets, three letters.")] = "EUR",
+    as_json: AsJson = False,
+) -> None:
+    """A new tenant. Example: `airserve tenants create "Acme Robotics" --currency CHF`."""
     from airserve.accounts import create_tenant
 
     with open_database(state_dir) as database:
-        tenant = create_tenant(database, name, now_ns=time.time_ns())
+        tenant = create_tenant(database, name, now_ns=time.time_ns(), currency=currency)
     _say(tenant, f"created tenant [bold]{tenant.name}[/]  {tenant.id}", as_json)
 
 
@@ -42,7 +47,13 @@ def list_all(state_dir: StateDir, as_json: AsJson = False) -> None:
 
     with open_database(state_dir) as database:
         rows: list[dict[str, Any]] = [
-            {"id": each.id, "name": each.name, "status": each.status, "created": utc(each.created_ns)}
+            {
+                "id": each.id,
+                "name": each.name,
+                "status": each.status,
+                "currency": each.currency,
+                "created": utc(each.created_ns),
+            }
             for each in list_tenants(database)
         ]
     print_rows(rows, as_json=as_json, title="Tenants", empty="no tenant yet; see airserve tenants create --help")
@@ -66,11 +77,26 @@ def close(tenant: NameOrId, state_dir: StateDir, as_json: AsJson = False) -> Non
     _set(state_dir, tenant, "closed", as_json)
 
 
+@tenants.command()
+def currency(
+    tenant: NameOrId,
+    currency: Annotated[str, typer.Argument(help="Three letters, such as CHF.")],
+    state_dir: StateDir,
+    as_json: AsJson = False,
+) -> None:
+    """Change the currency, before the first plan and budget. Example: `airserve tenants currency acme CHF`."""
+    from airserve.accounts.tenants import set_tenant_currency
+
+    with open_database(state_dir) as database:
+        changed = set_tenant_currency(database, tenant, currency, now_ns=time.time_ns())
+    _say(changed, f"tenant [bold]{changed.name}[/] pays in {changed.currency}", as_json)
+
+
 def _set(state_dir: Path, name: str, status: str, as_json: bool) -> None:
     from airserve.accounts import set_tenant_status
 
     with open_database(state_dir) as database:
-        tenant = set_tenant_status(database, name, status)
+        tenant = set_tenant_status(database, name, status, now_ns=time.time_ns())
     _say(tenant, f"tenant [bold]{tenant.name}[/] is {status}", as_json)
 
 
