@@ -97,7 +97,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
     yield load_code
     for model in loaded:
         model.close()
-        assert not [keeper for keeper in model._keepers if keeper.is_alive()]
+        assert not [keeper for keeper in model.processes._keepers if keeper.is_alive()]
 
 
 def mood(number: float) -> dict[str, Any]:
@@ -376,7 +376,7 @@ def test_a_successor_that_cannot_be_loaded_is_tried_again_and_calls_are_refused_
 
 def test_closing_ends_the_processes_also_one_that_is_busy(load: Load) -> None:
     model = load(MOODY, workers=2)
-    pids = [process.pid for process in model._running.values()]
+    pids = [process.pid for process in model.processes._running.values()]
     refusals: list[ModelLostError] = []
 
     def hang() -> None:
@@ -387,7 +387,7 @@ def test_closing_ends_the_processes_also_one_that_is_busy(load: Load) -> None:
 
     busy = threading.Thread(target=hang)
     busy.start()
-    until(lambda: len(model._free) == 1)
+    until(lambda: len(model.processes._free) == 1)
     model.close()
     busy.join()
     assert len(refusals) == 1

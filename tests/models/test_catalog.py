@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,8 @@ from tests.models_for_tests import save_linear
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    database = Database.open(tmp_path / "state")
-    yield Catalog(database, tmp_path / "state" / "store")
-    database.close()
+def catalog(tmp_path: Path, database: Database) -> Catalog:
+    return Catalog(database, tmp_path / "state" / "store")
 
 
 def graph(tmp_path: Path, factor: float) -> Path:

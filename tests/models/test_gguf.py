@@ -154,7 +154,7 @@ def test_a_bare_file_is_published_under_its_own_name_or_a_given_one(save: Any, t
     published = catalog.publish(path, name="chat", default_deadline_ms=9_000)
     (spec,) = (each for each in catalog.deployments() if each.model == "chat")
     assert (published.version, spec.manifest.default_deadline_ms) == (1, 9_000)
-    assert spec.source.path.read_bytes() == gguf()
+    assert spec.source.contents.read(spec.source.file) == gguf()
     assert spec.source.language == Language(context=2048)
     with pytest.raises(BadPackageError, match="max_batch"):
         catalog.publish(path, max_batch=8)

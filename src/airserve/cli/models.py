@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
 from airserve.cli.output import AsJson, console, print_json, print_rows
+from airserve.cli.prices import price_text
+from airserve.cli.prices import set_command as set_price_command
 from airserve.cli.state import StateDir, open_catalog, open_database, utc
 
 if TYPE_CHECKING:
-    from airserve.metering.prices import Price
     from airserve.models.catalog import VersionInfo
 
 Model = Annotated[str, typer.Argument(help="The model's name.")]
@@ -55,7 +55,7 @@ def show(model: Model, state_dir: StateDir, as_json: AsJson = False) -> None:
     for variant in manifest.variants:
         measured = "" if variant.accuracy is None else f", {variant.metric} {variant.accuracy:.4f}"
         console.print(f"  variant {variant.name}  {variant.size_bytes} bytes{measured}", highlight=False)
-    console.print(f"  price   {_price_text(price)}", highlight=False)
+    console.print(f"  price   {price_text(price)}", highlight=False)
 
 
 @models.command()
@@ -114,61 +114,7 @@ def verify(
         raise typer.Exit(3)
 
 
-@models.command()
-def price(
-    model: Annotated[str, typer.Argument(help="The model's name, or '*' for every model without a price.")],
-    state_dir: StateDir,
-    per_call: Annotated[str, typer.Option(help="Decimal amount a call.")] = "0",
-    per_compute_second: Annotated[str, typer.Option(help="Decimal amount a second of compute.")] = "0",
-    per_million_input_tokens: Annotated[str, typer.Option(help="Decimal amount a million tokens of prompt.")] = "0",
-    per_million_cached_tokens: Annotated[
-        str | None, typer.Option(help="The same where the engine had them cached.", show_default="as input tokens")
-    ] = None,
-    per_million_output_tokens: Annotated[str, typer.Option(help="Decimal amount a million tokens of answer.")] = "0",
-    currency: Annotated[str, typer.Option(help="Three letters.")] = "EUR",
-    as_json: AsJson = False,
-) -> None:
-    """Set a price for calls from now on; what was priced before stays.
-
-    Example: `airserve models price digits --per-call 0.0001 --per-compute-second 0.02`, or
-    `airserve models price chat --per-million-input-tokens 0.20 --per-million-output-tokens 0.80`
-    """
-    from airserve.metering.money import nano_of
-    from airserve.metering.prices import set_price
-
-    with open_database(state_dir) as database:
-        new = set_price(
-            database,
-            model,
-            per_call_nano=nano_of(per_call),
-            per_compute_second_nano=nano_of(per_compute_second),
-            per_million_input_tokens_nano=nano_of(per_million_input_tokens),
-            per_million_cached_tokens_nano=None
-            if per_million_cached_tokens is None
-            else nano_of(per_million_cached_tokens),
-            per_million_output_tokens_nano=nano_of(per_million_output_tokens),
-            currency=currency,
-            now_ns=time.time_ns(),
-        )
-    if as_json:
-        print_json(msgspec.to_builtins(new))
-    else:
-        console.print(f"price {new.id} of {model}: {_price_text(new)}", highlight=False)
-
-
-def _price_text(price: Price) -> str:
-    """The parts that are not 0."""
-    from airserve.metering.money import amount_text
-
-    parts = {
-        "a call": price.per_call_nano,
-        "a compute-second": price.per_compute_second_nano,
-        "a million input tokens": price.per_million_input_tokens_nano,
-        "a million cached tokens": price.per_million_cached_tokens_nano,
-        "a million output tokens": price.per_million_output_tokens_nano,
-    }
-    named = [f"{amount_text(nano)} {price.currency} {what}" for what, nano in parts.items() if nano]
-    return ", ".join(named) or "free"
+models.command("price")(set_price_command)
 
 
 def _row(info: VersionInfo) -> dict[str, Any]:

@@ -33,6 +33,10 @@ def predict(
     version: Annotated[str | None, typer.Option(help="An exact version.")] = None,
     http: HttpVersion = Http.auto,
     timeout_ms: TimeoutMs = None,
+    sealed: Annotated[bool, typer.Option("--sealed", help="Seal the call to the model's own process.")] = False,
+    sealed_identity: Annotated[
+        str | None, typer.Option(envvar="AIRSERVE_SEALED_IDENTITY", help="With --sealed: whose keys to trust.")
+    ] = None,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time went.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -40,9 +44,9 @@ def predict(
 
     Example: `airserve predict digits scan.npy` · `echo '{"x": [[0, 0, 5, …]]}' | airserve predict digits -`
     """
-    with connect(url, key, ca, state_dir, http, timeout_ms) as client:
+    with connect(url, key, ca, state_dir, http, timeout_ms, sealed_identity) as client:
         inputs = _fit(_read(file), client.metadata(model, version=version)["inputs"])
-        outputs = client.infer(model, inputs, version=version)
+        outputs = client.infer(model, inputs, version=version, sealed=sealed)
         last = client.last
     readable = {name: _readable(array) for name, array in outputs.items()}
     if as_json:

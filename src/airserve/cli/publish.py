@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 import typer
@@ -15,6 +15,11 @@ import typer
 from airserve.cli.output import AsJson, console, print_json
 from airserve.cli.state import StateDir, open_catalog
 from airserve.core.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from airserve.engines.options import Sealed
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 
@@ -38,6 +43,12 @@ def publish(
     max_tokens: Annotated[int, typer.Option(min=3, help="With --tokenizer: longer texts are cut.")] = 256,
     context: Annotated[int | None, typer.Option(min=16, help="model.gguf: tokens of one prompt and answer.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="model.gguf: answers generated at once.")] = None,
+    sealed: Annotated[
+        bool, typer.Option("--sealed", help="In a process of its own, with a key that clients can seal calls to.")
+    ] = False,
+    sign: Annotated[
+        Path | None, typer.Option(help="Sign what is published with this private key; see airserve signing-key.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish a model; a running service loads it, switches without a failed call, and unloads the old one.
@@ -58,6 +69,8 @@ def publish(
             alias=None if no_alias else alias,
             max_batch=max_batch,
             default_deadline_ms=default_deadline_ms,
+            sealed=_sealed(sealed),
+            sign_with=None if sign is None else _signing_key(sign),
         )
     if as_json:
         print_json(asdict(published))
@@ -67,6 +80,18 @@ def publish(
         f"published [bold]{published.model}[/] version {published.version}{pointing}  sha256:{published.address[:12]}",
         highlight=False,
     )
+
+
+def _signing_key(file: Path) -> Ed25519PrivateKey:
+    from airserve.models.signature import read_private_key
+
+    return read_private_key(file)
+
+
+def _sealed(wanted: bool) -> Sealed | None:
+    from airserve.engines.options import Sealed
+
+    return Sealed() if wanted else None
 
 
 @contextmanager

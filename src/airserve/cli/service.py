@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,12 +43,27 @@ def connect(
     state_dir: Path | None,
     http: Http = Http.auto,
     timeout_ms: float | None = None,
+    sealed_identity: str | None = None,
 ) -> Client:
     """A client of the service that the options name. Raises `NotFoundError` and `MissingKeyError`."""
     from airserve.client import Client
 
     found_url, found_key, found_ca = _find(url, key, ca, state_dir or Path.home() / ".airserve")
-    return Client(found_url, found_key, ca=found_ca, http=http.value, timeout_ms=timeout_ms)
+    return Client(
+        found_url,
+        found_key,
+        ca=found_ca,
+        certificate=_client_certificate(),
+        http=http.value,
+        timeout_ms=timeout_ms,
+        sealed_identity=sealed_identity,
+    )
+
+
+def _client_certificate() -> tuple[str, str] | None:
+    """The certificate and key that `AIRSERVE_CLIENT_CERT` and `AIRSERVE_CLIENT_KEY` name, for mutual TLS."""
+    certificate, key = os.environ.get("AIRSERVE_CLIENT_CERT"), os.environ.get("AIRSERVE_CLIENT_KEY")
+    return (certificate, key) if certificate and key else None
 
 
 def _find(url: str | None, key: str | None, ca: Path | None, state_dir: Path) -> tuple[str, str, Path | None]:

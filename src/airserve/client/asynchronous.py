@@ -7,15 +7,25 @@ import contextvars
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 import pyqwest
 
-from airserve.client.calls import CallInProgress, Settings, new_call_id, new_infer_request
+from airserve.client.calls import (
+    CallInProgress,
+    Settings,
+    keyed,
+    new_call_id,
+    new_infer_request,
+    new_sealed_infer,
+    new_sealed_keys,
+    refuse_sealed_key,
+)
 from airserve.client.chat import ChatReply, Messages, chat_request, parse_chat
 from airserve.client.embeddings import embed_request, parse_embeddings
 from airserve.client.exchange import (
@@ -30,9 +40,12 @@ from airserve.client.exchange import (
 )
 from airserve.client.pictures import OUTPUTS, Labels, parse_labels, picture_inputs
 from airserve.client.streams import AsyncChatStream
-from airserve.client.transport import NETWORK_ERRORS, as_response, lower_headers, no_answer, transport_options
+from airserve.client.transport import NETWORK_ERRORS, Pem, as_response, lower_headers, no_answer, transport_options
 from airserve.core.call import Tensors
 from airserve.core.errors import AirserveError
+
+if TYPE_CHECKING:
+    from airserve.client.sealing import SealedInfer, SealedKeys
 
 Result = TypeVar("Result")
 
@@ -45,13 +58,17 @@ class AsyncClient:
         url: str,
         key: str | None = None,
         *,
-        ca: str | Path | bytes | None = None,
+        ca: Pem | None = None,
+        certificate: tuple[Pem, Pem] | None = None,
         http: Literal["auto", "1.1", "2", "3"] = "auto",
         timeout_ms: float | None = None,
         retries: int = 2,
+        sealed_identity: str | None = None,
     ) -> None:
         self._settings = Settings(check_url(url, http), key, timeout_ms, retries)
-        self._transport = pyqwest.HTTPTransport(**transport_options(http, ca))
+        self._sealed_identity = sealed_identity
+        self._sealed_keys: SealedKeys | None = None
+        self._transport = pyqwest.HTTPTransport(**transport_options(http, ca, certificate))
         self._http = pyqwest.Client(self._transport)
         self._last: contextvars.ContextVar[Timings | None] = contextvars.ContextVar("last", default=None)
 
@@ -69,9 +86,15 @@ class AsyncClient:
         outputs: Sequence[str] | None = None,
         timeout_ms: float | None = None,
         call_id: str | None = None,
+        idempotency_key: str | None = None,
+        sealed: bool = False,
     ) -> Tensors:
         """See `Client.infer`."""
-        request = new_infer_request(model, inputs, version, outputs, call_id)
+        if sealed:
+            refuse_sealed_key(idempotency_key)
+            call = new_sealed_infer(model, inputs, version, outputs, call_id)
+            return await self._attempt(call.request, timeout_ms, partial(self._send_sealed, call))
+        request = keyed(new_infer_request(model, inputs, version, outputs, call_id), idempotency_key)
         return parse_outputs(await self._call(request, timeout_ms))
 
     @overload
@@ -83,6 +106,7 @@ class AsyncClient:
         stream: Literal[False] = False,
         timeout_ms: float | None = None,
         call_id: str | None = None,
+        idempotency_key: str | None = None,
         **parameters: Any,
     ) -> ChatReply: ...
 
@@ -95,6 +119,7 @@ class AsyncClient:
         stream: Literal[True],
         timeout_ms: float | None = None,
         call_id: str | None = None,
+        idempotency_key: str | None = None,
         **parameters: Any,
     ) -> AsyncChatStream: ...
 
@@ -106,19 +131,28 @@ class AsyncClient:
         stream: bool = False,
         timeout_ms: float | None = None,
         call_id: str | None = None,
+        idempotency_key: str | None = None,
         **parameters: Any,
     ) -> ChatReply | AsyncChatStream:
         """See `Client.chat`."""
         request = chat_request(model, messages, parameters, stream=stream, call_id=call_id or new_call_id())
+        request = keyed(request, idempotency_key)
         if stream:
             return await self._attempt(request, timeout_ms, self._open)
         return parse_chat(await self._call(request, timeout_ms))
 
     async def embed(
-        self, model: str, texts: str | Sequence[str], *, timeout_ms: float | None = None, call_id: str | None = None
+        self,
+        model: str,
+        texts: str | Sequence[str],
+        *,
+        timeout_ms: float | None = None,
+        call_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> npt.NDArray[np.float32]:
         """See `Client.embed`."""
-        return parse_embeddings(await self._call(embed_request(model, texts, call_id or new_call_id()), timeout_ms))
+        request = keyed(embed_request(model, texts, call_id or new_call_id()), idempotency_key)
+        return parse_embeddings(await self._call(request, timeout_ms))
 
     async def classify(
         self,
@@ -128,10 +162,13 @@ class AsyncClient:
         *,
         timeout_ms: float | None = None,
         call_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Labels:
         """See `Client.classify`."""
         inputs = picture_inputs(image)
-        outputs = await self.infer(model, inputs, outputs=OUTPUTS, timeout_ms=timeout_ms, call_id=call_id)
+        outputs = await self.infer(
+            model, inputs, outputs=OUTPUTS, timeout_ms=timeout_ms, call_id=call_id, idempotency_key=idempotency_key
+        )
         return parse_labels(outputs, k)
 
     async def metadata(self, model: str, *, version: str | None = None) -> dict[str, Any]:
@@ -182,6 +219,24 @@ class AsyncClient:
         except NETWORK_ERRORS as error:
             raise no_answer(self._settings.url, error, timeout_s) from error
         return response, response
+
+    async def _send_sealed(
+        self, call: SealedInfer, request: HttpRequest, headers: dict[str, str], timeout_s: float | None
+    ) -> tuple[HttpResponse, Tensors]:
+        """One attempt at a sealed call, which may have to fetch the key first."""
+        if self._sealed_keys is None:
+            self._sealed_keys = new_sealed_keys(self._sealed_identity)
+        steps = call.steps(self._sealed_keys)
+        ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+        request = next(steps)
+        while True:
+            left_s = None if ends_at is None else max(0.001, ends_at - time.monotonic())
+            headers = self._settings.headers(request, None if left_s is None else left_s * 1000)
+            response, _ = await self._send(request, headers, left_s)
+            try:
+                request = steps.send(response)
+            except StopIteration as done:
+                return response, done.value
 
     async def _open(
         self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None

@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from airserve.client.exchange import Attempts, HttpRequest, HttpResponse, Timings, infer_request, raise_for, timings
-from airserve.core.errors import AirserveError
+from airserve.core.errors import AirserveError, InvalidInputError
+
+if TYPE_CHECKING:
+    from airserve.client.sealing import SealedInfer, SealedKeys
 
 
 class Settings:
@@ -61,9 +65,41 @@ class CallInProgress:
         return self._attempts.pause(error, now, random.random())  # noqa: S311  # jitter, no secret
 
 
+def new_sealed_infer(
+    model: str, inputs: Mapping[str, Any], version: str | None, outputs: Sequence[str] | None, call_id: str | None
+) -> SealedInfer:
+    """A sealed call under `call_id`, or a new id. Raises `InvalidInputError` where nothing can seal it."""
+    try:
+        from airserve.client.sealing import SealedInfer
+    except ImportError as error:
+        need = f"sealed calls need another package ({error.name}): pip install 'airserve[sealed]'"
+        raise InvalidInputError(need) from None
+    return SealedInfer(model, inputs, version, outputs, call_id or new_call_id())
+
+
+def new_sealed_keys(identity: str | None) -> SealedKeys:
+    """The keys of a service with this identity; None trusts the first that answers."""
+    from airserve.client.sealing import SealedKeys
+
+    return SealedKeys(identity)
+
+
 def new_call_id() -> str:
     """An id for a new call, the same for all its attempts."""
     return uuid.uuid4().hex
+
+
+def keyed(request: HttpRequest, idempotency_key: str | None) -> HttpRequest:
+    """The request under a key of the caller's own, which outlives this process."""
+    if idempotency_key is None:
+        return request
+    return replace(request, headers={**request.headers, "idempotency-key": idempotency_key})
+
+
+def refuse_sealed_key(idempotency_key: str | None) -> None:
+    """No attempt at a sealed call is like another, so none could be told from a new call."""
+    if idempotency_key is not None:
+        raise InvalidInputError("a sealed call takes no idempotency_key; its call_id already makes it count once")
 
 
 def new_infer_request(

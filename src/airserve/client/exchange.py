@@ -19,6 +19,7 @@ from airserve.core.errors import (
     AirserveError,
     DeadlineExceededError,
     InvalidInputError,
+    KeyInUseError,
     OverloadedError,
     RateLimitedError,
     UnreachableError,
@@ -28,6 +29,7 @@ from airserve.core.tensor import NUMPY_OF, datatype_of
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
+_PASSING = (KeyInUseError, OverloadedError, RateLimitedError, UnreachableError)
 _HEADER_LENGTH = "inference-header-content-length"
 # What OpenAI's API calls by other names than ours, as far as a status alone would not tell.
 _CODES = {"insufficient_quota": "budget_exhausted"}
@@ -87,7 +89,7 @@ class Attempts:
         Full jitter: a random part (`draw`, 0 to 1) of an exponentially growing pause, but never less than what the
         service asked for.
         """
-        if not isinstance(error, (OverloadedError, RateLimitedError, UnreachableError)) or self.made > self.retries:
+        if not isinstance(error, _PASSING) or self.made > self.retries:
             raise error
         pause = float(draw * min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**self.made))
         pause = max(pause, error.retry_after or 0.0)
@@ -102,11 +104,7 @@ def infer_request(
     """A binary infer request; `inputs` are arrays or lists, text becomes BYTES."""
     heads: list[dict[str, Any]] = []
     raws: list[bytes | memoryview] = []
-    for name, value in inputs.items():
-        array = np.asarray(value)
-        if array.dtype == np.float64 and not isinstance(value, np.ndarray):
-            # Plain Python numbers carry no precision of their own; models take FP32.
-            array = array.astype(np.float32)
+    for name, array in tensors_of(inputs).items():
         raw = to_raw(array)
         raws.append(raw)
         heads.append(
@@ -129,6 +127,17 @@ def infer_request(
         "airserve-call-id": call_id,
     }
     return HttpRequest("POST", f"{model_path(model, version)}/infer", headers, b"".join((head, *raws)))
+
+
+def tensors_of(inputs: Mapping[str, Any]) -> Tensors:
+    """Arrays as they are, lists as arrays: plain Python numbers carry no precision of their own; models take FP32."""
+    tensors: Tensors = {}
+    for name, value in inputs.items():
+        array = np.asarray(value)
+        if array.dtype == np.float64 and not isinstance(value, np.ndarray):
+            array = array.astype(np.float32)
+        tensors[name] = array
+    return tensors
 
 
 def model_path(model: str, version: str | None = None) -> str:

@@ -6,15 +6,25 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 import pyqwest
 
-from airserve.client.calls import CallInProgress, Settings, new_call_id, new_infer_request
+from airserve.client.calls import (
+    CallInProgress,
+    Settings,
+    keyed,
+    new_call_id,
+    new_infer_request,
+    new_sealed_infer,
+    new_sealed_keys,
+    refuse_sealed_key,
+)
 from airserve.client.chat import ChatReply, Messages, chat_request, parse_chat
 from airserve.client.embeddings import embed_request, parse_embeddings
 from airserve.client.exchange import (
@@ -29,9 +39,12 @@ from airserve.client.exchange import (
 )
 from airserve.client.pictures import OUTPUTS, Labels, parse_labels, picture_inputs
 from airserve.client.streams import ChatStream
-from airserve.client.transport import NETWORK_ERRORS, as_response, lower_headers, no_answer, transport_options
+from airserve.client.transport import NETWORK_ERRORS, Pem, as_response, lower_headers, no_answer, transport_options
 from airserve.core.call import Tensors
 from airserve.core.errors import AirserveError
+
+if TYPE_CHECKING:
+    from airserve.client.sealing import SealedInfer, SealedKeys
 
 Result = TypeVar("Result")
 
@@ -40,8 +53,10 @@ class Client:
     """`Client("https://host:8443", key).infer("digits", {"x": array})`.
 
     `http` chooses the protocol: "1.1", "2", "3", or "auto" (HTTP/2 where TLS offers it). `ca` is the certificate
-    authority to trust, PEM or a path. `timeout_ms` is the budget of a call over all its attempts. A call is tried
-    again, at most `retries` times and under the same call id, when the service is overloaded or cannot be reached.
+    authority to trust, PEM or a path; `certificate` is the client's own and its key, for mutual TLS. `timeout_ms` is
+    the budget of a call over all its attempts. A call is tried again, at most `retries` times and under the same call
+    id, when the service is overloaded or cannot be reached.
+    `sealed_identity` is whose keys sealed calls trust; without it, those of whoever answers first.
     """
 
     def __init__(
@@ -49,13 +64,17 @@ class Client:
         url: str,
         key: str | None = None,
         *,
-        ca: str | Path | bytes | None = None,
+        ca: Pem | None = None,
+        certificate: tuple[Pem, Pem] | None = None,
         http: Literal["auto", "1.1", "2", "3"] = "auto",
         timeout_ms: float | None = None,
         retries: int = 2,
+        sealed_identity: str | None = None,
     ) -> None:
         self._settings = Settings(check_url(url, http), key, timeout_ms, retries)
-        self._transport = pyqwest.SyncHTTPTransport(**transport_options(http, ca))
+        self._sealed_identity = sealed_identity
+        self._sealed_keys: SealedKeys | None = None
+        self._transport = pyqwest.SyncHTTPTransport(**transport_options(http, ca, certificate))
         self._http = pyqwest.SyncClient(self._transport)
         self._last = threading.local()
 
@@ -73,13 +92,24 @@ class Client:
         outputs: Sequence[str] | None = None,
         timeout_ms: float | None = None,
         call_id: str | None = None,
+        idempotency_key: str | None = None,
+        sealed: bool = False,
     ) -> Tensors:
         """All outputs of `model`, or those named, as arrays (BYTES: object arrays of bytes).
 
         Raises the classes of `airserve.core.errors`: `InvalidInputError`, `MissingKeyError`, `NotFoundError`,
         `OverloadedError`, `DeadlineExceededError`, `UnreachableError` …
+
+        Under an `idempotency_key` the service answers for a day as it did the first time, and charges once.
+
+        A `sealed` call can be read by the model's own process alone, and its answer by this client alone.
         """
-        return parse_outputs(self._call(new_infer_request(model, inputs, version, outputs, call_id), timeout_ms))
+        if sealed:
+            refuse_sealed_key(idempotency_key)
+            call = new_sealed_infer(model, inputs, version, outputs, call_id)
+            return self._attempt(call.request, timeout_ms, partial(self._send_sealed, call))
+        request = keyed(new_infer_request(model, inputs, version, outputs, call_id), idempotency_key)
+        return parse_outputs(self._call(request, timeout_ms))
 
     @overload
     def chat(
@@ -90,6 +120,7 @@ class Client:
         stream: Literal[False] = False,
         timeout_ms: float | None = None,
         call_id: str | None = None,
+        idempotency_key: str | None = None,
         **parameters: Any,
     ) -> ChatReply: ...
 
@@ -102,6 +133,7 @@ class Client:
         stream: Literal[True],
         timeout_ms: float | None = None,
         call_id: str | None = None,
+        idempotency_key: str | None = None,
         **parameters: Any,
     ) -> ChatStream: ...
 
@@ -113,6 +145,7 @@ class Client:
         stream: bool = False,
         timeout_ms: float | None = None,
         call_id: str | None = None,
+        idempotency_key: str | None = None,
         **parameters: Any,
     ) -> ChatReply | ChatStream:
         """The model's answer to a conversation (or to a string): whole, or with `stream` piece by piece.
@@ -121,15 +154,23 @@ class Client:
         Raises what `infer` raises.
         """
         request = chat_request(model, messages, parameters, stream=stream, call_id=call_id or new_call_id())
+        request = keyed(request, idempotency_key)
         if stream:
             return self._attempt(request, timeout_ms, self._open)
         return parse_chat(self._call(request, timeout_ms))
 
     def embed(
-        self, model: str, texts: str | Sequence[str], *, timeout_ms: float | None = None, call_id: str | None = None
+        self,
+        model: str,
+        texts: str | Sequence[str],
+        *,
+        timeout_ms: float | None = None,
+        call_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> npt.NDArray[np.float32]:
         """The embeddings [n, d] of `texts`, in their order; of one text [1, d]. Raises what `infer` raises."""
-        return parse_embeddings(self._call(embed_request(model, texts, call_id or new_call_id()), timeout_ms))
+        request = keyed(embed_request(model, texts, call_id or new_call_id()), idempotency_key)
+        return parse_embeddings(self._call(request, timeout_ms))
 
     def classify(
         self,
@@ -139,13 +180,17 @@ class Client:
         *,
         timeout_ms: float | None = None,
         call_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Labels:
         """What is on a picture (JPEG, PNG or WebP; bytes or a path): labels with probabilities, the best first.
 
         At most `k` of them, else as many as the model gives. Raises what `infer` raises.
         """
         inputs = picture_inputs(image)
-        return parse_labels(self.infer(model, inputs, outputs=OUTPUTS, timeout_ms=timeout_ms, call_id=call_id), k)
+        found = self.infer(
+            model, inputs, outputs=OUTPUTS, timeout_ms=timeout_ms, call_id=call_id, idempotency_key=idempotency_key
+        )
+        return parse_labels(found, k)
 
     def metadata(self, model: str, *, version: str | None = None) -> dict[str, Any]:
         """Name, versions, inputs and outputs of a model."""
@@ -193,6 +238,24 @@ class Client:
         except NETWORK_ERRORS as error:
             raise no_answer(self._settings.url, error, timeout_s) from error
         return response, response
+
+    def _send_sealed(
+        self, call: SealedInfer, request: HttpRequest, headers: dict[str, str], timeout_s: float | None
+    ) -> tuple[HttpResponse, Tensors]:
+        """One attempt at a sealed call, which may have to fetch the key first."""
+        if self._sealed_keys is None:
+            self._sealed_keys = new_sealed_keys(self._sealed_identity)
+        steps = call.steps(self._sealed_keys)
+        ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+        request = next(steps)
+        while True:
+            left_s = None if ends_at is None else max(0.001, ends_at - time.monotonic())
+            headers = self._settings.headers(request, None if left_s is None else left_s * 1000)
+            response, _ = self._send(request, headers, left_s)
+            try:
+                request = steps.send(response)
+            except StopIteration as done:
+                return response, done.value
 
     def _open(
         self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None

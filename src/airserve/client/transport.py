@@ -11,6 +11,8 @@ from airserve.client.exchange import HttpResponse
 from airserve.core.errors import AirserveError, DeadlineExceededError, InvalidInputError, UnreachableError
 
 NETWORK_ERRORS = (OSError, pyqwest.ReadError, pyqwest.WriteError, pyqwest.RemoteProtocolError)
+Pem = str | Path | bytes
+"""A file, or its content."""
 _VERSION_OF = {
     "1.1": pyqwest.HTTPVersion.HTTP1,
     "2": pyqwest.HTTPVersion.HTTP2,
@@ -18,19 +20,26 @@ _VERSION_OF = {
 }
 
 
-def transport_options(http: str, ca: str | Path | bytes | None) -> dict[str, Any]:
-    """Keyword arguments for pyqwest's transports; `ca` is PEM or a path to it, None the system's authorities."""
+def transport_options(http: str, ca: Pem | None, certificate: tuple[Pem, Pem] | None = None) -> dict[str, Any]:
+    """Keyword arguments for pyqwest's transports; `ca` is PEM or a path to it, None the system's authorities.
+
+    `certificate` is the client's own for mutual TLS, and its private key.
+    """
     options: dict[str, Any] = {"http_version": _VERSION_OF.get(http), "follow_redirects": False, "enable_otel": False}
+    if certificate is not None:
+        options["tls_cert"], options["tls_key"] = (_pem(each, "client certificate") for each in certificate)
     if ca is None:
         return {**options, "tls_include_system_certs": True}
-    return {**options, "tls_ca_cert": ca if isinstance(ca, bytes) else _read(Path(ca))}
+    return {**options, "tls_ca_cert": _pem(ca, "CA certificate")}
 
 
-def _read(ca: Path) -> bytes:
+def _pem(given: Pem, what: str) -> bytes:
+    if isinstance(given, bytes):
+        return given
     try:
-        return ca.read_bytes()
+        return Path(given).read_bytes()
     except OSError as error:
-        raise InvalidInputError(f"the CA certificate {ca} cannot be read: {error.strerror}") from None
+        raise InvalidInputError(f"the {what} {given} cannot be read: {error.strerror}") from None
 
 
 def as_response(response: pyqwest.FullResponse) -> HttpResponse:

@@ -63,6 +63,10 @@ def load_model(engine: str, source: Source, *, threads: int) -> Model:
     """Load a model of tensors with the runtime `engine`, computing with `threads` threads a run."""
     if engine not in _RUNTIMES:
         raise _unknown(engine)
+    if source.sealed is not None:
+        from airserve.engines.sealed import load_sealed
+
+        return load_sealed(engine, source, source.sealed, threads=threads)
     model: Model = importlib.import_module(_RUNTIMES[engine]).load(source, threads=threads)
     return model
 

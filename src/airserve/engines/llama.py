@@ -33,10 +33,11 @@ class LlamaGenerator:
 
     embeds = False
 
-    def __init__(self, path: Path, language: Language, *, threads: int) -> None:
+    def __init__(self, path: Path, language: Language, *, threads: int, name: str = "") -> None:
+        """Of the file at `path`, which is called `name` in its package where that is another."""
         self.slots = language.slots
         self._slots = Slots(language.slots)
-        self._server = _start(path, language, threads)
+        self._server = _start(path, language, threads, name or path.name)
 
     def generate(self, generation: Generation, emit: Callable[[Piece], bool]) -> None:
         """Hand on each token as it comes. Raises `InvalidInputError` for what the model cannot take."""
@@ -67,10 +68,12 @@ class LlamaGenerator:
 
 def load(source: Source, *, threads: int) -> Generator:
     """The GGUF file of a package, ready to generate."""
-    return LlamaGenerator(source.path, source.language or Language(), threads=threads)
+    # Mapped while it is loaded, and from then on kept by the mapping.
+    with source.contents.opened(source.file) as path:
+        return LlamaGenerator(path, source.language or Language(), threads=threads, name=source.file)
 
 
-def _start(path: Path, language: Language, threads: int) -> Any:
+def _start(path: Path, language: Language, threads: int, name: str) -> Any:
     # Read once, when the library is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     try:
@@ -100,7 +103,7 @@ def _start(path: Path, language: Language, threads: int) -> Any:
             return xllamacpp.Server(parameters)
         except RuntimeError:
             raise BadPackageError(
-                f"llama.cpp cannot load {path.name}: the file is damaged, of an architecture that this version does "
+                f"llama.cpp cannot load {name}: the file is damaged, of an architecture that this version does "
                 "not know, or needs more memory than there is; fewer slots or a smaller context need less"
             ) from None
 

@@ -38,7 +38,7 @@ class OnnxModel:
 
 def load(source: Source, *, threads: int) -> Model:
     """The graph of a package behind the step that its manifest asks for, ready to run."""
-    session = Session(source.path, threads=threads)
+    session = Session(source.contents.read(source.file), threads=threads, name=source.file)
     # Pillow and tokenizers are loaded only where a package needs them.
     if source.vision is not None:
         from airserve.engines.vision import VisionModel
@@ -47,7 +47,7 @@ def load(source: Source, *, threads: int) -> Model:
     if source.text is not None:
         from airserve.engines.text import TextModel
 
-        return TextModel(session, source.signature, source.text, source.folder / source.text.tokenizer)
+        return TextModel(session, source.signature, source.text, source.contents.read(source.text.tokenizer))
     return OnnxModel(session, source.signature)
 
 

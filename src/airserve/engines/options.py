@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from airserve.core.tensor import Signature
+from airserve.engines.files import Files, PlainFiles
 
 
 class Vision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -85,11 +86,42 @@ class Python(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     workers: int = 1
 
 
+class Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """`[sealed]`: the model runs in a process of its own, which has the key that clients seal calls to.
+
+    A key is given out for `rotate_s` seconds and opens calls for `overlap_s` more. `replay_entries` bounds how many
+    calls of the last two minutes are remembered, so that none is taken twice. Names of algorithms as in `cryptography`.
+    """
+
+    kem: Literal["MLKEM768_X25519", "X25519"] = "MLKEM768_X25519"
+    aead: Literal["AES_128_GCM", "AES_256_GCM", "CHACHA20_POLY1305"] = "AES_256_GCM"
+    rotate_s: float = 3600.0
+    overlap_s: float = 600.0
+    replay_entries: int = 200_000
+    timeout_ms: int = 30_000
+    load_timeout_ms: int = 120_000
+
+
+IDENTITY = Path("sealed", "identity.pem")
+"""Where a state folder keeps the key that signs the keys of sealed models."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSource:
+    """What the worker of a `[sealed]` model signs for, with the key in the file `identity`; `package` is a SHA-256."""
+
+    options: Sealed
+    version: int
+    package: str
+    identity: Path
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """All that loading a model needs: the package's folder, the weights file in it, and what the manifest says.
 
-    `model` is the model's name, for logs.
+    `model` is the model's name, for logs. Engines read through `contents`, never from `folder`: what is in a store is
+    verified, and may be encrypted.
     """
 
     folder: Path
@@ -101,9 +133,11 @@ class Source:
     language: Language | None = None
     upstream: Upstream | None = None
     python: Python | None = None
+    sealed: SealedSource | None = None
     model: str = ""
+    files: Files | None = None
 
     @property
-    def path(self) -> Path:
-        """Where the weights lie."""
-        return self.folder / self.file
+    def contents(self) -> Files:
+        """The files of the package; those of the folder where nobody says otherwise."""
+        return PlainFiles(self.folder) if self.files is None else self.files

@@ -1,55 +1,54 @@
-"""The operator's own code: a class with `load(folder)` and `predict(batch)`, in processes of its own.
-
-Each process runs one batch at a time. One that ends, or has to be ended, fails the batch that it had and no other: a
-thread that waits for its end starts the next one at once.
-"""
+"""The operator's own code: a class with `load(folder)` and `predict(batch)`, in processes of its own."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-import threading
-from contextlib import suppress
-
-import structlog
+from contextlib import ExitStack
 
 from airserve.core.call import Tensors
-from airserve.core.errors import AirserveError, BadPackageError, ModelFailedError, ModelLostError, OverloadedError
+from airserve.core.errors import BadPackageError, ModelFailedError
 from airserve.core.tensor import Signature, datatype_of, zeros
 from airserve.engines.base import Model
+from airserve.engines.model_process import Start
+from airserve.engines.model_processes import ModelProcesses
 from airserve.engines.options import Python, Source
-from airserve.engines.python_process import ModelProcess, ProcessEndedError
+from airserve.engines.python_messages import Answer, Load
 
-log = structlog.get_logger("airserve.engines.python")
-
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
-_FAREWELL_S = 2.0
+_VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+_OURS = "AIRSERVE_"
 
 
 class PythonModel:
-    """`workers` processes with the same class; `run` takes one that is free, and waits while none is."""
+    """`workers` processes with the same class."""
 
     def __init__(self, source: Source, options: Python) -> None:
         """Start every process and wait until they have loaded. Raises `BadPackageError` if one cannot."""
         self.signature = source.signature
-        self._source, self._options = source, options
-        self._changed = threading.Condition()
-        self._free: list[ModelProcess] = []
-        self._running: dict[int, ModelProcess] = {}
-        self._failing: dict[int, str] = {}
-        self._closing = threading.Event()
-        self._keepers = [
-            threading.Thread(target=self._keep, args=(number,), name=f"python-{number}", daemon=True)
-            for number in range(options.workers)
-        ]
-        for keeper in self._keepers:
-            keeper.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._failing or len(self._free) == options.workers)
-            problem = next(iter(self._failing.values()), None)
-        if problem is not None:
-            self.close()
-            raise BadPackageError(problem)
+        environment = environment_of(options)
+        self._closing = ExitStack()
+        folder = self._closing.enter_context(source.contents.folder())
+        self.processes = _started(
+            self._closing,
+            options.workers,
+            Start(
+                module="airserve.engines.python_worker",
+                load=Load(
+                    str(folder.path),
+                    source.file,
+                    options.attribute,
+                    None if options.memory_mb is None else options.memory_mb << 20,
+                ),
+                answers=Answer,
+                environment=environment,
+                file=source.file,
+                model=source.model,
+                timeout_ms=options.timeout_ms,
+                load_timeout_ms=options.load_timeout_ms,
+                descriptors=folder.descriptors,
+            ),
+        )
 
     def run(self, inputs: Tensors) -> Tensors:
         """What `predict` returns, held against the signature.
@@ -57,19 +56,7 @@ class PythonModel:
         Raises `ModelLostError` where the process ended or had to be ended, and `ModelFailedError` for an exception or
         an answer that does not fit.
         """
-        process = self._take()
-        try:
-            outputs = process.call(inputs)
-        except ProcessEndedError as error:
-            process.ended = True
-            log.error("a model's process was lost", model=self._source.model, pid=process.pid, reason=str(error))
-            raise ModelLostError(
-                f"the model's process did not finish this call ({error}); it is being replaced",
-                retry_after=1.0,
-                replaced=process.replaced,
-            ) from None
-        finally:
-            self._give_back(process)
+        outputs, _ = self.processes.call(inputs)
         return _checked(outputs, self.signature, inputs)
 
     def example(self, rows: int) -> Tensors:
@@ -78,89 +65,38 @@ class PythonModel:
 
     def close(self) -> None:
         """Let the processes end by themselves; kill those that do not."""
-        self._closing.set()
-        with self._changed:
-            running = list(self._running.values())
-            self._changed.notify_all()
-        for process in running:
-            process.close()
-        for keeper in self._keepers:
-            keeper.join(_FAREWELL_S)
-        for process in running:
-            process.end()
-        for keeper in self._keepers:
-            keeper.join()
+        self.processes.close()
+        self._closing.close()
 
-    def _take(self) -> ModelProcess:
-        with self._changed:
-            while True:
-                # One that has ended may be here for as long as its keeper has not yet noticed.
-                while self._free:
-                    process = self._free.pop()
-                    if process.is_running():
-                        return process
-                if self._closing.is_set() or len(self._failing) == len(self._keepers):
-                    raise OverloadedError("the model's process does not start; it is tried again", retry_after=1.0)
-                self._changed.wait()
 
-    def _give_back(self, process: ModelProcess) -> None:
-        with self._changed:
-            if not process.ended:
-                self._free.append(process)
-                self._changed.notify()
+def _started(folder: ExitStack, workers: int, start: Start) -> ModelProcesses:
+    """The processes; `folder` is given back where they do not start."""
+    try:
+        return ModelProcesses(start, workers)
+    except BaseException:
+        folder.close()
+        raise
 
-    def _keep(self, number: int) -> None:
-        """Keep one process running: start it, wait for its end, start the next. Ends with `close`."""
-        former: ModelProcess | None = None
-        failures = 0
-        while not self._closing.is_set():
-            process = self._start(number)
-            if former is not None:
-                former.replaced.set()
-            if process is None:
-                # One that cannot be loaded now may be later, but not for the whole of a processor.
-                self._closing.wait(min(_FIRST_PAUSE_S * 2**failures, _LONGEST_PAUSE_S))
-                failures = min(failures + 1, 16)
-                continue
-            failures = 0
-            self._wait(number, process)
-            former = process
-        if former is not None:
-            former.replaced.set()
 
-    def _start(self, number: int) -> ModelProcess | None:
-        process: ModelProcess | None = None
-        try:
-            process = ModelProcess(self._source, self._options)
-            with self._changed:
-                self._running[number] = process
-            if self._closing.is_set():
-                process.end()
-            process.load()
-        except (AirserveError, OSError) as error:
-            if process is not None:
-                process.end()
-                self._wait(number, process)
-            if not self._closing.is_set():
-                log.error("a model's process does not start", model=self._source.model, reason=str(error))
-            with self._changed:
-                self._failing[number] = str(error)
-                self._changed.notify_all()
-            return None
-        with self._changed:
-            self._failing.pop(number, None)
-            self._free.append(process)
-            self._changed.notify_all()
-        return process
+def environment_of(options: Python) -> dict[str, str]:
+    """PATH and what the manifest gives; a value `$NAME` is that of the serving process.
 
-    def _wait(self, number: int, process: ModelProcess) -> None:
-        process.wait()
-        with self._changed:
-            process.ended = True
-            with suppress(ValueError):
-                self._free.remove(process)
-            del self._running[number]
-        process.clean_up()
+    Raises `BadPackageError` for a name that is not set there.
+    """
+    environment = {"PATH": os.environ.get("PATH", os.defpath)}
+    for name, value in options.environment.items():
+        match = _VARIABLE.fullmatch(value)
+        if match is None:
+            environment[name] = value
+        elif match[1].startswith(_OURS):
+            raise BadPackageError(f"the model wants {value}, which is the service's own and may hold a key of it")
+        elif match[1] in os.environ:
+            environment[name] = os.environ[match[1]]
+        else:
+            raise BadPackageError(
+                f"the model wants {name} from {value}, which is not set where the service runs; set it there"
+            )
+    return environment
 
 
 def load(source: Source, *, threads: int) -> Model:

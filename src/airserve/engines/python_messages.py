@@ -1,4 +1,4 @@
-"""What the serving process and the process of a Python model say to each other, and the channel that carries it.
+"""What the serving process and the process of a model say to each other, and the channel that carries it.
 
 Each message is a uint32 length (little-endian) and that many bytes of MessagePack. Tensors go beside it, in shared
 memory. Nothing is ever pickled: the two sides do not trust each other.
@@ -65,7 +65,7 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
 
-    def send(self, message: Request | Answer) -> None:
+    def send(self, message: msgspec.Struct) -> None:
         """Raises `OSError` when the other side has gone."""
         body = msgspec.msgpack.encode(message)
         self._socket.sendall(_LENGTH.pack(len(body)) + body)

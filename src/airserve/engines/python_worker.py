@@ -6,11 +6,8 @@ standard error belong to the operator's code; what goes to the serving process g
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
-import os
 import resource
-import signal
 import socket
 import sys
 import traceback
@@ -22,15 +19,14 @@ import numpy as np
 
 from airserve.core.call import Tensors
 from airserve.core.errors import InvalidInputError
+from airserve.engines.process_guard import end_with
 from airserve.engines.python_messages import Answer, Channel, Done, Failed, Load, Ready, Run
 from airserve.engines.shared_tensors import Segment
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main(channel_fd: int, inputs_fd: int, outputs_fd: int, parent: int) -> None:
     """Load the model, then answer until the serving process closes the channel."""
-    _end_with(parent)
+    end_with(parent)
     channel = Channel(socket.socket(fileno=channel_fd))
     inputs, outputs = Segment(inputs_fd), Segment(outputs_fd)
     try:
@@ -46,14 +42,6 @@ def main(channel_fd: int, inputs_fd: int, outputs_fd: int, parent: int) -> None:
         except EOFError:
             return
         channel.send(_answer(model, request, inputs, outputs))
-
-
-def _end_with(parent: int) -> None:
-    """When the serving process is killed, the kernel kills this one (prctl(2))."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        # It was killed before the kernel knew.
-        os._exit(1)
 
 
 def _load(load: Load) -> Any:

@@ -21,16 +21,18 @@ class Session:
     `inputs` and `outputs` are the graph's names with their shapes: an int, or None where the size is free.
     """
 
-    def __init__(self, path: Path, *, threads: int) -> None:
+    def __init__(self, model: Path | bytes, *, threads: int, name: str = "") -> None:
+        """Of a file, or of the bytes of one called `name`. A graph in bytes has all its weights inside."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # Spinning threads take the cores that the server itself needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise BadPackageError(f"ONNX Runtime cannot load {path.name}: {_first_line(error)}") from error
+            name = model.name if isinstance(model, Path) else name
+            raise BadPackageError(f"ONNX Runtime cannot load {name}: {_first_line(error)}") from error
         self.inputs = {each.name: _shape(each.shape) for each in self._session.get_inputs()}
         self.outputs = {each.name: _shape(each.shape) for each in self._session.get_outputs()}
 

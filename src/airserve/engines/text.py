@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -28,14 +27,14 @@ class TextModel:
     `tokens` counts the special ones too. The embedding is what the graph gives, which normalises it or does not.
     """
 
-    def __init__(self, session: Session, signature: Signature, text: Text, tokenizer: Path) -> None:
+    def __init__(self, session: Session, signature: Signature, text: Text, tokenizer: bytes) -> None:
         if strangers := set(session.inputs) - _TAKES:
             raise BadPackageError(f"a [text] model takes {', '.join(sorted(_TAKES))}, not {', '.join(strangers)}")
         self.signature = signature
         self._session = session
         self._longest = text.max_tokens * _MOST_CHARACTERS_A_TOKEN
         self._output = embedding_output(session)
-        self._tokenizer = _tokenizer(tokenizer, text.max_tokens)
+        self._tokenizer = _tokenizer(tokenizer, text)
 
     def run(self, inputs: Tensors) -> Tensors:
         """Raises `InvalidInputError` that names the row for what is not UTF-8."""
@@ -116,11 +115,11 @@ def embedding_output(session: Session) -> str:
     return found[0]
 
 
-def _tokenizer(file: Path, max_tokens: int) -> Tokenizer:
+def _tokenizer(content: bytes, text: Text) -> Tokenizer:
     try:
-        tokenizer: Tokenizer = Tokenizer.from_file(str(file))
+        tokenizer: Tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises its base class
-        raise BadPackageError(f"{file.name} is no tokenizer of Hugging Face: {str(error)[:200]}") from None
-    tokenizer.enable_truncation(max_tokens)
+        raise BadPackageError(f"{text.tokenizer} is no tokenizer of Hugging Face: {str(error)[:200]}") from None
+    tokenizer.enable_truncation(text.max_tokens)
     tokenizer.no_padding()
     return tokenizer

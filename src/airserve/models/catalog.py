@@ -8,7 +8,6 @@ catalog as it was.
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import tempfile
 import time
@@ -16,21 +15,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from airserve.core.errors import AirserveError, BadPackageError, ConflictError, NotFoundError
+from airserve.core.errors import BadPackageError, ConflictError, NotFoundError
 from airserve.engines import Source
-from airserve.models.gguf_import import DEFAULT_DEADLINE_MS, package_gguf
+from airserve.engines.options import IDENTITY, Sealed, SealedSource
 from airserve.models.manifest import FILE_NAME as MANIFEST_NAME
-from airserve.models.manifest import Manifest
-from airserve.models.names import check_name, name_of
-from airserve.models.onnx_import import package_onnx
-from airserve.models.package import SUMS_NAME, Package, open_package, unpacked, write_package
-from airserve.models.python_package import is_python_source, package_python
+from airserve.models.manifest import Manifest, parse_manifest
+from airserve.models.names import check_name
+from airserve.models.onnx_admission import admit
+from airserve.models.package import Package, open_package
+from airserve.models.policy import StorePolicy
+from airserve.models.published_source import as_folder
+from airserve.models.signature import check_signature, package_signature, signed_parts
+from airserve.models.store import Store
+from airserve.models.stored_package import StoredPackage
 from airserve.storage import Database, tables
+from airserve.storage.audit_log import record
 
 DEFAULT_ALIAS = "prod"
 _versions, _aliases, _changes = tables.versions.c, tables.aliases.c, tables.alias_changes.c
@@ -71,11 +75,22 @@ class DeploymentSpec:
     folder: Path
     manifest: Manifest
     aliases: tuple[str, ...]
+    files: StoredPackage | None = None
 
     @property
     def source(self) -> Source:
-        """What an engine needs to load it."""
+        """What an engine needs to load it.
+
+        Raises `UnsignedModelError` and `BadPackageError` for a package that the store's policy does not trust.
+        """
         manifest = self.manifest
+        # What was signed is in the package; what is served is what the database says of it.
+        if (
+            self.files is not None
+            and self.files.require_trust() is not None
+            and parse_manifest(self.files.read(MANIFEST_NAME)) != manifest
+        ):
+            raise BadPackageError("the database describes this model otherwise than its signed package does")
         return Source(
             folder=self.folder,
             file=manifest.variants[0].file if manifest.variants else "",
@@ -86,17 +101,26 @@ class DeploymentSpec:
             language=manifest.language,
             upstream=manifest.upstream,
             python=manifest.python,
+            sealed=self._sealed,
             model=self.model,
+            files=self.files,
         )
+
+    @property
+    def _sealed(self) -> SealedSource | None:
+        if self.manifest.sealed is None:
+            return None
+        # The store lies in the state folder, as the service's identity does.
+        identity = self.folder.parent.parent / IDENTITY
+        return SealedSource(self.manifest.sealed, self.version, self.address, identity)
 
 
 class Catalog:
     """The published models of one state folder."""
 
-    def __init__(self, database: Database, store: Path) -> None:
+    def __init__(self, database: Database, store: Path, policy: StorePolicy | None = None) -> None:
         self._database = database
-        self._store = store
-        store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.store = Store(store, policy or StorePolicy())
 
     def publish(
         self,
@@ -106,20 +130,37 @@ class Catalog:
         alias: str | None = DEFAULT_ALIAS,
         max_batch: int | None = None,
         default_deadline_ms: int | None = None,
+        sealed: Sealed | None = None,
+        sign_with: Ed25519PrivateKey | None = None,
+        actor: str | None = None,
     ) -> PublishedVersion:
         """Publish a package folder, `.tar.zst`, bare `.onnx` or `.gguf`, and point `alias` at it (None: at nothing).
 
-        The same content again is the version that it was. What is given beside the path goes into the manifest.
-        Raises `BadPackageError`, and leaves nothing behind, for what cannot be published.
+        The same content again is the version that it was. What is given beside the path goes into the manifest,
+        `sealed` unless the package has such a section already; `sign_with` signs what is stored. An ONNX graph is tried
+        first, in a process of its own. Raises `BadPackageError`, or `UnsignedModelError` where the store's policy wants
+        a signature, and leaves nothing behind, for what cannot be published.
         """
         if alias is not None:
             check_name(alias, "alias")
-        changes = {"name": name, "max_batch": max_batch, "default_deadline_ms": default_deadline_ms}
+        changes = {
+            "name": name,
+            "max_batch": max_batch,
+            "default_deadline_ms": default_deadline_ms,
+            "sealed": sealed,
+        }
         given = {field: value for field, value in changes.items() if value is not None}
-        with self._publishing() as scratch, _as_folder(path, scratch, given) as folder:
+        policy = self.store.policy
+        with self.publishing() as scratch, as_folder(path, scratch, given, policy.limits) as folder:
             package = open_package(folder)
-            self._store_package(package, scratch)
-            return self._enter(package, alias)
+            if package.manifest.engine == "onnx":
+                for file in {variant.file for variant in package.manifest.variants}:
+                    admit(package.path(file), policy.limits)
+            signature = package_signature(package, sign_with)
+            if policy.require_signed:
+                check_signature(signature, *signed_parts(package), policy.trusted)
+            self.store.put(package, scratch, signature)
+            return self._enter(package, alias, actor)
 
     def list(self) -> Sequence[VersionInfo]:
         """Every version of every model, by name and version."""
@@ -132,14 +173,14 @@ class Catalog:
             raise _no_model(model)
         return infos
 
-    def set_alias(self, model: str, alias: str, version: int) -> None:
+    def set_alias(self, model: str, alias: str, version: int, *, actor: str | None = None) -> None:
         """Point `alias` at `version`; a running service switches without a failed call."""
         check_name(alias, "alias")
         with self._database.write() as connection:
             _require(connection, model, version)
-            _point(connection, model, alias, version)
+            _point(connection, model, alias, version, "model.alias", actor)
 
-    def rollback(self, model: str, alias: str = DEFAULT_ALIAS) -> int:
+    def rollback(self, model: str, alias: str = DEFAULT_ALIAS, *, actor: str | None = None) -> int:
         """Point `alias` at the version that it pointed at before the present one; returns that version."""
         with self._database.write() as connection:
             current = connection.execute(
@@ -158,10 +199,10 @@ class Catalog:
             ).scalar()
             if former is None:
                 raise ConflictError(f"'{alias}' of model '{model}' never pointed at another version that still exists")
-            _point(connection, model, alias, former)
+            _point(connection, model, alias, former, "model.rollback", actor)
             return int(former)
 
-    def retire(self, model: str, version: int) -> None:
+    def retire(self, model: str, version: int, *, actor: str | None = None) -> None:
         """Take a version out of use for good; one that an alias points at is refused."""
         with self._database.write() as connection:
             _require(connection, model, version)
@@ -170,21 +211,22 @@ class Catalog:
             ).scalars()
             if names := ", ".join(pointing):
                 raise ConflictError(f"version {version} of '{model}' is what {names} points at; move the alias first")
+            now_ns = time.time_ns()
             connection.execute(
                 tables.versions.update()
                 .where(_versions.model == model, _versions.version == version)
-                .values(retired_ns=time.time_ns())
+                .values(retired_ns=now_ns)
             )
+            record(
+                connection, actor=actor, action="model.retire", object_id=f"{model}/{version}",
+                after={"retired_ns": now_ns}, now_ns=now_ns,
+            )  # fmt: skip
 
     def verify(self, model: str | None = None) -> dict[tuple[str, int], str | None]:
         """Read every stored file again: for each version None if it is whole, else what is wrong."""
         result: dict[tuple[str, int], str | None] = {}
         for info in self._infos(model):
-            try:
-                found = open_package(self._store / info.address).address
-                result[info.model, info.version] = None if found == info.address else "stored under a wrong address"
-            except AirserveError as error:
-                result[info.model, info.version] = error.message
+            result[info.model, info.version] = self.store.open(info.address).problem()
         if model is not None and not result:
             raise _no_model(model)
         return result
@@ -192,43 +234,26 @@ class Catalog:
     def deployments(self) -> Sequence[DeploymentSpec]:
         """What a server must have loaded: each version that an alias points at."""
         return [
-            DeploymentSpec(
-                info.model, info.version, info.address, self._store / info.address, info.manifest, info.aliases
-            )
+            DeploymentSpec(info.model, info.version, info.address, stored.root, info.manifest, info.aliases, stored)
             for info in self._infos()
             if info.aliases
+            for stored in [self.store.open(info.address)]
         ]
 
     @contextmanager
-    def _publishing(self) -> Iterator[Path]:
+    def publishing(self) -> Iterator[Path]:
         """A scratch folder inside the store, for one publisher at a time; what a killed one left is swept."""
-        with (self._store / "publish.lock").open("w") as lock:
+        with (self.store.folder / "publish.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for leftover in self._store.glob("staging-*"):
+            for leftover in self.store.folder.glob("staging-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            scratch = Path(tempfile.mkdtemp(prefix="staging-", dir=self._store))
+            scratch = Path(tempfile.mkdtemp(prefix="staging-", dir=self.store.folder))
             try:
                 yield scratch
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 
-    def _store_package(self, package: Package, scratch: Path) -> None:
-        target = self._store / package.address
-        if target.exists():
-            return
-        staging = scratch / package.address
-        for file in (*package.files, SUMS_NAME):
-            (staging / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(package.folder / file, staging / file)
-            _sync(staging / file)
-        # What was copied is what was verified, or nothing.
-        if open_package(staging).address != package.address:
-            raise BadPackageError("the package changed while it was read; publish it again")
-        _sync(staging)
-        staging.replace(target)
-        _sync(self._store)
-
-    def _enter(self, package: Package, alias: str | None) -> PublishedVersion:
+    def _enter(self, package: Package, alias: str | None, actor: str | None) -> PublishedVersion:
         manifest, now_ns = package.manifest, time.time_ns()
         model = manifest.name
         with self._database.write() as connection:
@@ -237,9 +262,14 @@ class Catalog:
             ).scalar()
             if version is None:
                 version = self._new_version(connection, package, now_ns)
+                published = {"address": package.address, "engine": manifest.engine, "size_bytes": package.size_bytes}
+                record(
+                    connection, actor=actor, action="model.publish", object_id=f"{model}/{version}", after=published,
+                    now_ns=now_ns,
+                )  # fmt: skip
             _require(connection, model, version)
             if alias is not None:
-                _point(connection, model, alias, version)
+                _point(connection, model, alias, version, "model.alias", actor)
         return PublishedVersion(model, version, package.address, alias)
 
     def _new_version(self, connection: sa.Connection, package: Package, now_ns: int) -> int:
@@ -286,43 +316,7 @@ class Catalog:
         ]
 
 
-@contextmanager
-def _as_folder(path: Path, scratch: Path, changes: dict[str, Any]) -> Iterator[Path]:
-    """The package to publish as a folder: made from a bare graph, unpacked, or with its manifest changed."""
-    if path.suffix == ".onnx":
-        if not path.is_file():
-            raise NotFoundError(f"{path} does not exist")
-        name = changes.get("name") or name_of(path)
-        folder = package_onnx(path, scratch / "made", name=check_name(name), max_batch=changes.get("max_batch"))
-        changes = {field: value for field, value in changes.items() if field == "default_deadline_ms"}
-        yield _changed(folder, scratch, changes)
-        return
-    if path.suffix == ".gguf":
-        name = check_name(changes.pop("name", None) or name_of(path))
-        deadline_ms = changes.pop("default_deadline_ms", DEFAULT_DEADLINE_MS)
-        yield _changed(
-            package_gguf(path, scratch / "made", name=name, default_deadline_ms=deadline_ms), scratch, changes
-        )
-        return
-    if is_python_source(path):
-        name = check_name(changes.get("name") or name_of(path))
-        made = package_python(path, scratch / "made", name=name, max_batch=changes.get("max_batch"))
-        yield _changed(made, scratch, changes)
-        return
-    with unpacked(path, scratch) as folder:
-        yield _changed(folder, scratch, changes)
-
-
-def _changed(folder: Path, scratch: Path, changes: dict[str, Any]) -> Path:
-    if not changes:
-        return folder
-    package = open_package(folder)
-    manifest = msgspec.structs.replace(package.manifest, **changes)
-    files = {file: folder / file for file in package.files if file != MANIFEST_NAME}
-    return write_package(scratch / "changed", manifest, files)
-
-
-def _point(connection: sa.Connection, model: str, alias: str, version: int) -> None:
+def _point(connection: sa.Connection, model: str, alias: str, version: int, action: str, actor: str | None) -> None:
     now_ns = time.time_ns()
     where = sa.and_(_aliases.model == model, _aliases.alias == alias)
     current = connection.execute(sa.select(_aliases.version).where(where)).scalar()
@@ -335,6 +329,10 @@ def _point(connection: sa.Connection, model: str, alias: str, version: int) -> N
     connection.execute(
         tables.alias_changes.insert().values(model=model, alias=alias, version=version, changed_ns=now_ns)
     )
+    record(
+        connection, actor=actor, action=action, object_id=f"{model}@{alias}",
+        before=None if current is None else {"version": current}, after={"version": version}, now_ns=now_ns,
+    )  # fmt: skip
 
 
 def _require(connection: sa.Connection, model: str, version: int) -> None:
@@ -350,11 +348,3 @@ def _require(connection: sa.Connection, model: str, version: int) -> None:
 
 def _no_model(model: str) -> NotFoundError:
     return NotFoundError(f"no model '{model}'; see airserve models list")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

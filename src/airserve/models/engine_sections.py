@@ -1,11 +1,11 @@
-"""What makes no sense in `[python]`, `[upstream]` and `[language]`."""
+"""What makes no sense in `[python]`, `[upstream]`, `[language]` and `[sealed]`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from airserve.engines.options import Language, Python, Upstream
+from airserve.engines.options import Language, Python, Sealed, Upstream
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _URL = re.compile(r"https?://[^\s/?#@]+[^\s?#@]*")
@@ -63,4 +63,20 @@ def language_problems(engine: str, section: Language | None) -> list[str]:
         problems.append(f"[language] context is 1 to {_MAX_CONTEXT} tokens")
     if not 1 <= section.slots <= _MAX_ENGINE_SLOTS:
         problems.append(f"[language] slots is 1 to {_MAX_ENGINE_SLOTS}")
+    return problems
+
+
+def sealed_problems(engine: str, section: Sealed | None) -> list[str]:
+    """What is wrong with the section; a sentence each."""
+    if section is None:
+        return []
+    if engine != "onnx":
+        return [f"[sealed] is for the engine 'onnx', also with [vision] or [text], not for '{engine}'"]
+    problems = []
+    if section.rotate_s <= 0 or section.overlap_s < 0:
+        problems.append("[sealed] rotate_s is more than 0, overlap_s 0 or more, in seconds")
+    if section.replay_entries < 1:
+        problems.append("[sealed] replay_entries is 1 or more")
+    if section.timeout_ms <= 0 or section.load_timeout_ms <= 0:
+        problems.append("[sealed] timeout_ms and load_timeout_ms are more than 0")
     return problems

@@ -10,7 +10,7 @@ import tomli_w
 from airserve.core.errors import BadPackageError
 from airserve.core.tensor import NUMPY_OF, Signature, TensorSpec
 from airserve.engines import options
-from airserve.models.engine_sections import language_problems, python_problems, upstream_problems
+from airserve.models.engine_sections import language_problems, python_problems, sealed_problems, upstream_problems
 from airserve.models.names import check_name
 from airserve.models.steps import step_problems
 
@@ -77,6 +77,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     language: options.Language | None = None
     upstream: options.Upstream | None = None
     python: options.Python | None = None
+    sealed: options.Sealed | None = None
 
     @property
     def signature(self) -> Signature:
@@ -147,6 +148,7 @@ def _problems(manifest: Manifest) -> list[str]:
     problems += python_problems(manifest.engine, manifest.python, [each.file for each in manifest.variants])
     problems += upstream_problems(manifest.engine, manifest.upstream)
     problems += language_problems(manifest.engine, manifest.language)
+    problems += sealed_problems(manifest.engine, manifest.sealed)
     return problems
 
 

@@ -3,6 +3,7 @@
     airserve.toml     the manifest
     model.onnx …      weights
     SHA256SUMS        of every other file, in the format of sha256sum(1); its own SHA-256 is the package's address
+    airserve.sig.json who signed it, if anybody did (`signature.py`); no part of the address
 
 What comes from outside is not trusted: every file must be listed and match, nothing may lie outside the folder,
 nothing may be larger than allowed, and nothing is ever unpickled. Code is for the engine `python` alone.
@@ -14,19 +15,18 @@ import hashlib
 import os
 import re
 import shutil
-import tarfile
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import zstandard
-
-from airserve.core.errors import AirserveError, BadPackageError, ConflictError, NotFoundError
+from airserve.core.errors import AirserveError, BadPackageError, ConflictError, NotFoundError, UnsafeFormatError
+from airserve.models.formats import refuse_unsafe
 from airserve.models.manifest import FILE_NAME, Manifest, check_manifest, parse_manifest, render_manifest
 
 SUMS_NAME = "SHA256SUMS"
+SIGNATURE_NAME = "airserve.sig.json"
 MAX_BYTES = 16 << 30
 MAX_FILES = 1000
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
@@ -68,7 +68,7 @@ def write_package(folder: Path, manifest: Manifest, files: Mapping[str, bytes | 
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         for name, content in {**files, FILE_NAME: render_manifest(manifest)}.items():
-            target = staging / _safe_name(name)
+            target = staging / safe_name(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, Path):
                 shutil.copyfile(content, target)
@@ -90,8 +90,8 @@ def open_package(folder: Path, *, max_bytes: int = MAX_BYTES) -> Package:
     if not folder.is_dir():
         raise NotFoundError(f"{folder} is no package: not a folder")
     sums = _read_small(folder, SUMS_NAME)
-    listed = _parse_sums(sums)
-    present = set(_files_below(folder)) - {SUMS_NAME}
+    listed = parse_sums(sums)
+    present = set(_files_below(folder)) - {SUMS_NAME, SIGNATURE_NAME}
     if missing := sorted(set(listed) - present):
         raise BadPackageError(f"files are missing from the package: {', '.join(missing[:5])}")
     if extra := sorted(present - set(listed)):
@@ -100,7 +100,10 @@ def open_package(folder: Path, *, max_bytes: int = MAX_BYTES) -> Package:
         raise BadPackageError(f"the package is larger than {max_bytes} bytes, the most that is allowed")
     for name, digest in listed.items():
         if name.lower().endswith(_PICKLES):
-            raise BadPackageError(f"{name}: pickled weights can run code when they are loaded; export to ONNX instead")
+            raise UnsafeFormatError(
+                f"{name}: pickled weights can run code when they are loaded; export to ONNX instead"
+            )
+        refuse_unsafe(folder / name)
         if file_hash(folder / name) != digest:
             raise BadPackageError(f"{name} does not match its checksum: damaged or changed; get the package again")
     manifest = parse_manifest(_read_small(folder, FILE_NAME))
@@ -114,74 +117,8 @@ def open_package(folder: Path, *, max_bytes: int = MAX_BYTES) -> Package:
     return Package(folder, manifest, hashlib.sha256(sums).hexdigest(), tuple(sorted(listed)))
 
 
-def pack(folder: Path, target: Path) -> Path:
-    """Write the package in `folder` to `target`, a `.tar.zst` that is the same, to the byte, each time."""
-    package = open_package(folder)
-    temporary = target.with_name(target.name + ".new")
-    compressor = zstandard.ZstdCompressor(level=6)
-    with (
-        temporary.open("wb") as file,
-        compressor.stream_writer(file) as stream,
-        tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        for name in (*package.files, SUMS_NAME):
-            entry = tarfile.TarInfo(name)
-            entry.size = (folder / name).stat().st_size
-            entry.mode = 0o644
-            with (folder / name).open("rb") as content:
-                tar.addfile(entry, content)
-    temporary.replace(target)
-    return target
-
-
-@contextmanager
-def unpacked(path: Path, scratch: Path, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
-    """The folder of the package at `path`: itself, or a `.tar.zst` unpacked below `scratch` while the block runs."""
-    if path.is_dir():
-        yield path
-        return
-    if not path.is_file():
-        raise NotFoundError(f"{path} does not exist")
-    folder = Path(tempfile.mkdtemp(prefix="staging-unpack-", dir=scratch))
-    try:
-        _unpack(path, folder, max_bytes)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _unpack(path: Path, folder: Path, max_bytes: int) -> None:
-    """Stream, and count what really comes out: a header can lie about sizes."""
-    left = max_bytes
-    try:
-        with (
-            path.open("rb") as file,
-            zstandard.ZstdDecompressor().stream_reader(file) as stream,
-            tarfile.open(fileobj=stream, mode="r|") as tar,
-        ):
-            for number, entry in enumerate(tar):
-                if entry.isdir():
-                    continue
-                if not entry.isfile():
-                    raise BadPackageError(
-                        f"{entry.name[:80]}: only plain files may be in a package, no links or devices"
-                    )
-                if number >= MAX_FILES or entry.size > left:
-                    raise BadPackageError(f"the package is larger than {max_bytes} bytes or {MAX_FILES} files")
-                left -= entry.size
-                target = folder / _safe_name(entry.name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                content = tar.extractfile(entry)
-                assert content is not None, "a plain file has content"  # noqa: S101
-                with target.open("xb") as out:
-                    shutil.copyfileobj(content, out, _CHUNK)
-    except FileExistsError:
-        raise BadPackageError("the package holds a file twice") from None
-    except (tarfile.TarError, zstandard.ZstdError, EOFError, OSError) as error:
-        raise BadPackageError(f"{path.name} is damaged or no .tar.zst: {error}") from None
-
-
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
+    """`name` as a path inside a package. Raises `BadPackageError` where it would lie outside, or is no name."""
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\\" in name or "\0" in name or "\n" in name:
         raise BadPackageError(f"'{name[:80]}' would lie outside the package")
@@ -192,21 +129,25 @@ def _files_below(folder: Path) -> list[str]:
     names = []
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            if (Path(root) / name).is_symlink():
+            mode = (Path(root) / name).lstat().st_mode
+            if stat.S_ISLNK(mode):
                 raise BadPackageError(f"{name} is a link; a package holds its files itself")
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise BadPackageError(f"{name} is a device, pipe or socket; a package holds plain files")
         names += [(Path(root) / name).relative_to(folder).as_posix() for name in files]
-    if len(names) > MAX_FILES:
-        raise BadPackageError(f"a package has at most {MAX_FILES} files, this one {len(names)}")
+        if len(names) > MAX_FILES + 2:
+            raise BadPackageError(f"a package has at most {MAX_FILES} files, this one has more")
     return sorted(names)
 
 
-def _parse_sums(sums: bytes) -> dict[str, str]:
+def parse_sums(sums: bytes) -> dict[str, str]:
+    """The SHA-256 of each file that `SHA256SUMS` lists, by its name in the package. Raises `BadPackageError`."""
     listed: dict[str, str] = {}
     for line in sums.decode("utf-8", "replace").splitlines():
         match = _LINE.fullmatch(line)
         if match is None:
             raise BadPackageError(f"{SUMS_NAME} has a line that is no checksum: '{line[:80]}'")
-        name = _safe_name(match[2])
+        name = safe_name(match[2])
         if name in listed:
             raise BadPackageError(f"{SUMS_NAME} lists '{name}' twice")
         listed[name] = match[1]

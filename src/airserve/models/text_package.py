@@ -57,7 +57,7 @@ def _dimensions(onnx_path: Path, tokenizer_path: Path, text: Text) -> int:
     from airserve.engines.text import TextModel
 
     unknown = Signature((TensorSpec("text", "BYTES", (-1,)),), ())
-    model = TextModel(Session(onnx_path, threads=1), unknown, text, tokenizer_path)
+    model = TextModel(Session(onnx_path, threads=1), unknown, text, tokenizer_path.read_bytes())
     try:
         return int(model.run(model.example(2))["embedding"].shape[1])
     finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from airserve.core.call import Array
 from airserve.core.errors import BadPackageError, NotFoundError
+from airserve.models.formats import refuse_unsafe
 from airserve.models.gguf_import import package_gguf
 from airserve.models.importers.encoder_folder import import_encoder
 from airserve.models.importers.imported import Imported
@@ -28,6 +29,7 @@ def import_file(
         raise NotFoundError(f"{path} does not exist")
     if path.is_dir():
         return import_encoder(path, folder, name=name, max_batch=max_batch)
+    refuse_unsafe(path)
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         package_onnx(path, folder, name=name, max_batch=max_batch)

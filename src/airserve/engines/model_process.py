@@ -1,28 +1,29 @@
-"""One process with the operator's class in it, as the serving process sees it."""
+"""One process with a model in it, as the serving process sees it."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import structlog
 
 from airserve.core.call import Tensors
 from airserve.core.errors import BadPackageError, InvalidInputError, ModelFailedError
-from airserve.engines.options import Python, Source
-from airserve.engines.python_messages import Answer, Channel, Done, Failed, Load, Ready, Run
-from airserve.engines.shared_tensors import Segment
+from airserve.engines.python_messages import Channel, Done, Failed, Ready, Run
+from airserve.engines.shared_tensors import Placed, Segment
 
-log = structlog.get_logger("airserve.engines.python")
+log = structlog.get_logger("airserve.engines.process")
 
-_VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _LINE_BYTES = 2000
 
 
@@ -30,23 +31,43 @@ class ProcessEndedError(Exception):
     """The process has ended, or was ended, without an answer; the text says which."""
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How the process of a model starts: the module of ours that it runs, and the first request to it.
+
+    `environment` is all that it sees; `answers` are the messages that it may send, a union; `file` is what it loads and
+    `model` the model's name, for people; `descriptors` are the open files that it inherits.
+    """
+
+    module: str
+    load: msgspec.Struct
+    answers: Any
+    environment: Mapping[str, str]
+    file: str
+    model: str
+    timeout_ms: int
+    load_timeout_ms: int
+    descriptors: tuple[int, ...] = ()
+
+
 class ModelProcess:
     """A process from its start to its end. `call` may be used by one thread at a time, `end` and `wait` by any.
 
-    `replaced` is set by whoever starts its successor, once that can be called or did not start.
+    `replaced` is set by whoever starts its successor, once that can be called or did not start; `greeting` is what it
+    said when it had loaded, None until then.
     """
 
-    def __init__(self, source: Source, options: Python) -> None:
+    def __init__(self, start: Start) -> None:
         """Start the process; `load` must follow, from any thread.
 
         The kernel ends the process with the thread that calls this, so the thread must live as long.
         """
         self.ended = False
         self.replaced = threading.Event()
-        self._source, self._options = source, options
+        self.greeting: Ready | None = None
+        self._start = start
         self._using = threading.Lock()
         self._ending = threading.Lock()
-        environment = environment_of(options)
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         self._inputs, self._outputs = Segment.create("airserve-inputs"), Segment.create("airserve-outputs")
@@ -54,46 +75,44 @@ class ModelProcess:
         with theirs:
             self._process = subprocess.Popen(
                 # Nothing is imported from the working folder, and no bytecode is written into the package.
-                [interpreter(), "-P", "-B", "-u", "-m", "airserve.engines.python_worker"]
+                [interpreter(), "-P", "-B", "-u", "-m", start.module]
                 + [str(number) for number in (*inherited, os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=dict(start.environment),
                 cwd="/",
-                pass_fds=inherited,
+                pass_fds=(*inherited, *start.descriptors),
                 process_group=0,
             )
         self.pid = self._process.pid
         threading.Thread(target=self._log_output, name=f"output-{self.pid}", daemon=True).start()
 
     def load(self) -> None:
-        """Import the file, make the object and load it. Raises `BadPackageError` with the reason."""
-        options, source = self._options, self._source
-        memory = None if options.memory_mb is None else options.memory_mb << 20
-        request = Load(str(source.folder), source.file, options.attribute, memory)
+        """Have the process load its model. Raises `BadPackageError` with the reason."""
+        start = self._start
         try:
-            answer = self._ask(request, options.load_timeout_ms)
+            answer = self._ask(start.load, start.load_timeout_ms)
         except ProcessEndedError as error:
-            raise BadPackageError(f"{source.file} was not loaded: {error}; what it printed is in the log") from None
+            raise BadPackageError(f"{start.file} was not loaded: {error}; what it printed is in the log") from None
         if not isinstance(answer, Ready):
             self.end()
             text = answer.text if isinstance(answer, Failed) else "it answered before it was asked"
-            raise BadPackageError(f"{source.file} cannot be loaded: {text}")
+            raise BadPackageError(f"{start.file} cannot be loaded: {text}")
+        self.greeting = answer
 
-    def call(self, inputs: Tensors) -> Tensors:
-        """What `predict` gives for a batch; its names, shapes and dtypes are not checked yet.
+    def call(self, inputs: Tensors, request: Callable[[list[Placed]], msgspec.Struct] = Run) -> tuple[Tensors, Done]:
+        """The tensors that the process gives for a batch, not checked yet, and the message that came with them.
 
-        Raises `ProcessEndedError`, `InvalidInputError` where the code itself refuses the input, `ModelFailedError`
+        `request` makes the message from where the inputs lie.
+        Raises `ProcessEndedError`, `InvalidInputError` where the model itself refuses the input, `ModelFailedError`
         where it fails.
         """
         with self._using:
-            answer = self._ask(Run(self._inputs.write(inputs)), self._options.timeout_ms)
+            answer = self._ask(request(self._inputs.write(inputs)), self._start.timeout_ms)
             if isinstance(answer, Done):
-                try:
-                    return self._outputs.read(answer.tensors, copy=True)
-                except InvalidInputError:
-                    answer = Ready()
+                with suppress(InvalidInputError):
+                    return self._outputs.read(answer.tensors, copy=True), answer
             if isinstance(answer, Failed):
                 raise _failure(answer)
             self.end()
@@ -135,10 +154,10 @@ class ModelProcess:
             self._inputs.close()
             self._outputs.close()
 
-    def _ask(self, request: Load | Run, timeout_ms: int) -> Answer:
+    def _ask(self, request: msgspec.Struct, timeout_ms: int) -> msgspec.Struct:
         try:
             self._channel.send(request)
-            answer: Answer = self._channel.receive(Answer, timeout_ms / 1000)  # type: ignore[arg-type]  # a union
+            answer: msgspec.Struct = self._channel.receive(self._start.answers, timeout_ms / 1000)
         except TimeoutError:
             self.end()
             raise ProcessEndedError(f"it did not answer within {timeout_ms} ms") from None
@@ -151,32 +170,13 @@ class ModelProcess:
         return answer
 
     def _log_output(self) -> None:
-        """What the code prints goes to the log, a line at a time."""
+        """What it prints goes to the log, a line at a time."""
         output = self._process.stdout
         assert output is not None, "it was asked for"  # noqa: S101
         with output:
             while line := output.readline(_LINE_BYTES):
                 text = line.decode("utf-8", "replace").rstrip()
-                log.info("model output", model=self._source.model, pid=self.pid, text=text)
-
-
-def environment_of(options: Python) -> dict[str, str]:
-    """PATH and what the manifest gives; a value `$NAME` is that of the serving process.
-
-    Raises `BadPackageError` for a name that is not set there.
-    """
-    environment = {"PATH": os.environ.get("PATH", os.defpath)}
-    for name, value in options.environment.items():
-        match = _VARIABLE.fullmatch(value)
-        if match is None:
-            environment[name] = value
-        elif match[1] in os.environ:
-            environment[name] = os.environ[match[1]]
-        else:
-            raise BadPackageError(
-                f"the model wants {name} from {value}, which is not set where the service runs; set it there"
-            )
-    return environment
+                log.info("model output", model=self._start.model, pid=self.pid, text=text)
 
 
 def interpreter() -> str:
