@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airserve.core.call import Reply
@@ -96,7 +96,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.binary(max_size=60)
     | st.dictionaries(st.sampled_from(["id", "text_input", "parameters", "x", "words", "stop", "n"]), _json)

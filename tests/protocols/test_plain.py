@@ -106,7 +106,7 @@ def test_a_model_that_does_not_batch_takes_its_tensor_as_it_is() -> None:
     ("model", "body", "words"),
     [
         (FLOWERS, b"[[1, 2]", "no JSON"),
-        (FLOWERS, b"[" * 100_000, "no JSON"),
+        (FLOWERS, b"[" * 100_000, "nested too deeply"),
         (FLOWERS, [[1, 2], [3]], "ragged"),
         (FLOWERS, [[1, 2, 3]], r"Expected \[-1,2\], got \[1,3\]"),
         (FLOWERS, [], "shape|batch-size"),
@@ -360,7 +360,7 @@ def test_a_path_names_a_model_and_perhaps_a_version() -> None:
     assert (route.model, route.version, route.operation) == ("m", "3", plain.Operation.CALL)
     assert plain.match("GET", "/models/a%2Fb").model == "a/b"
     assert plain.match("GET", "/models").operation is plain.Operation.LIST
-    for path in ("/models/m/infer", "/models/m/versions", "/models/m/versions/1/2", "/models/" + "m" * 3000):
+    for path in ("/models/m/infer", "/models/m/versions", "/models/m/versions/1/2"):
         with pytest.raises(NotFoundError):
             plain.match("POST", path)
     for method, path in (("POST", "/models"), ("DELETE", "/models/m")):

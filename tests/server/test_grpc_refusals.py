@@ -12,7 +12,7 @@ from airserve.server.apis.grpc.refusals import Context, as_status
 
 @pytest.fixture
 def context() -> Context:
-    arrive("/inference.GRPCInferenceService/ModelInfer", {})
+    arrive("/inference.GRPCInferenceService/ModelInfer", {}, "192.0.2.7")
     return RequestContext(method=None, http_method="POST", request_headers=Headers())  # type: ignore[arg-type]
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
@@ -14,11 +16,20 @@ from hypothesis import strategies as st
 from airserve.core.errors import AirserveError
 from airserve.protocols.encoded import Encoded
 from airserve.protocols.open_inference import render_error
+from airserve.server import body as request_body
 from airserve.server import http1
+from airserve.server.body import MAX_PIECES
 from airserve.server.http import Request
 from airserve.server.http1 import Http1Server
 
 LIMIT = 3_000_000
+
+
+def introduction(address: str) -> bytes:
+    """What the front says before the bytes of a client at `address` (PROXY protocol v2)."""
+    ip = ipaddress.ip_address(address)
+    family, size = (0x21, 36) if ip.version == 6 else (0x11, 12)
+    return b"\r\n\r\n\0\r\nQUIT\n" + struct.pack("!BBH", 0x21, family, size) + ip.packed * 2 + b"\3\xe8\7\xd0"
 
 
 class Echo:
@@ -104,14 +115,17 @@ class House:
         self.path = folder / "s"
         self.echo = Echo()
         self.wires: list[Wire] = []
+        self.most_of_one_address = 1000
 
     async def open(self) -> Wire:
-        self.server = Http1Server(self.echo, [(b"alt-svc", b'h3=":1"')])
+        most = self.most_of_one_address
+        self.server = Http1Server(self.echo, [(b"alt-svc", b'h3=":1"')], most_of_one_address=most)
         await self.server.listen_unix(self.path)
         return await self.connect()
 
-    async def connect(self) -> Wire:
+    async def connect(self, first: bytes | None = None) -> Wire:
         wire = Wire(*await asyncio.open_unix_connection(str(self.path)))
+        wire.send(introduction("192.0.2.7") if first is None else first)
         self.wires.append(wire)
         return wire
 
@@ -304,8 +318,8 @@ async def test_a_head_without_end_is_refused(house: House, head: bytes) -> None:
     before, _, after = head.partition(b"%s")
     wire.send(before, b"a" * 300_000, after)
     status, _, body = await wire.answer()
-    assert status == 431
-    assert "65536 bytes" in error_of(body)
+    # Over a path that is too long alone, over headers, and which is told.
+    assert (status, "65536 bytes" in error_of(body)) == ((431, True) if b"x:" in head else (414, False))
 
 
 async def test_expect_100_continue_is_told_to_go_on_only_where_the_body_is_wanted(house: House) -> None:
@@ -370,19 +384,97 @@ async def test_the_call_of_a_client_that_has_gone_is_cancelled(house: House, sen
 
 
 async def test_who_is_silent_for_too_long_is_dropped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HEAD_SECONDS", "SILENT_SECONDS", "KEEP_ALIVE_SECONDS"):
+    for name in ("HEAD_SECONDS", "KEEP_ALIVE_SECONDS"):
         monkeypatch.setattr(http1, name, 0.5)
+    monkeypatch.setattr(request_body, "GRACE_SECONDS", 0.5)
     idle = await house.open()
-    half_head, half_body = await house.connect(), await house.connect()
-    half_head.send(b"GET / HT")
-    half_body.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc")
-    status, _, body = await half_head.answer()
-    assert status == 408
-    assert "in time" in error_of(body)
+    late = [await house.connect() for _ in range(3)]
+    late[0].send(b"GET / HT")
+    late[1].send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc")
+    late[2].send(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
+    for wire in late:
+        status, _, text = await wire.answer()
+        assert status == 408
+        assert "in time" in error_of(text)
     assert await idle.ended()
-    assert await half_body.ended()
     await asyncio.sleep(0.1)
-    assert house.echo.cancelled == 1
+    assert house.echo.cancelled == 2
+
+
+async def test_a_body_that_dribbles_is_dropped_and_one_that_only_is_slow_is_not(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_body, "GRACE_SECONDS", 0.3)
+    dribbling, slow = await house.open(), await house.connect()
+    for wire in (dribbling, slow):
+        wire.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 20000\r\n\r\n")
+    for _ in range(20):
+        dribbling.send(b"x")
+        slow.send(b"x" * 1000)
+        await asyncio.sleep(0.08)
+    assert (await slow.answer())[0] == 200
+    assert (await dribbling.answer())[0] == 408
+
+
+async def test_who_never_reads_is_dropped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "WRITE_SECONDS", 0.5)
+    wire = await house.open()
+    wire.send(b"GET /stream/200/65536 HTTP/1.1\r\nhost: x\r\n\r\n")
+    await asyncio.wait_for(house.echo.closed.wait(), 10)
+    assert house.echo.streamed < 100
+    assert not house.server.connections
+
+
+async def test_a_request_has_a_hundred_headers_at_most(house: House) -> None:
+    wire = await house.open()
+    fields = b"".join(b"x-%d: a\r\n" % number for number in range(99))
+    wire.send(b"GET / HTTP/1.1\r\nhost: x\r\n" + fields + b"\r\n")
+    assert (await wire.answer())[0] == 200
+    wire.send(b"GET / HTTP/1.1\r\nhost: x\r\n" + fields + b"one-more: a\r\n\r\n")
+    status, _, text = await wire.answer()
+    assert (status, "100 header fields" in error_of(text)) == (431, True)
+
+
+async def test_a_body_comes_in_65536_chunks_at_most(house: House) -> None:
+    wire = await house.open()
+    for count in (MAX_PIECES, MAX_PIECES + 1):
+        wire.send(
+            b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n" * count + b"0\r\n\r\n"
+        )
+        if count == MAX_PIECES:
+            assert len((await wire.answer())[2]) == MAX_PIECES + 5
+    status, _, text = await wire.answer()
+    assert (status, "chunks" in error_of(text)) == (400, True)
+
+
+async def test_an_address_holds_so_many_connections_and_the_machines_own_any(house: House) -> None:
+    house.most_of_one_address = 2
+    request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    wires = [await house.open(), await house.connect(), await house.connect()]
+    other = await house.connect(introduction("192.0.2.8"))
+    own = [await house.connect(introduction("127.0.0.1")) for _ in range(4)]
+    for wire in (*wires, other, *own):
+        wire.send(request)
+    assert [(await wire.answer())[0] for wire in (*wires, other, *own)] == [200, 200, 429] + [200] * 5
+    assert await wires[2].ended()
+    wires[0].writer.close()
+    await asyncio.sleep(0.05)
+    again = await house.connect()
+    again.send(request)
+    assert (await again.answer())[0] == 200
+
+
+async def test_who_calls_is_known_by_what_the_front_says(house: House) -> None:
+    wire = await house.open()
+    wire.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await wire.answer()
+    other = await house.connect(introduction("2001:db8::7"))
+    other.send(b"GET / HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 192.0.2.9\r\n\r\n")
+    await other.answer()
+    assert [request.client for request in house.echo.served] == ["192.0.2.7", "2001:db8::7"]
+    stranger = await house.connect(b"")
+    stranger.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert (await stranger.answer())[0] == 400
 
 
 async def test_a_slow_reader_holds_back_only_itself(house: House) -> None:

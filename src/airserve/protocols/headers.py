@@ -13,6 +13,7 @@ RequestHeaders = Mapping[bytes, bytes]
 
 MAX_TIMEOUT_MS = 24 * 3600 * 1000
 _CALL_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_IDEMPOTENCY_KEY = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7e]{1,255}")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _MILLISECONDS = re.compile(rb"\d{1,9}(\.\d{1,6})?")
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -51,8 +52,25 @@ def request_id(headers: RequestHeaders, new_id: Callable[[], str]) -> str:
     return new_id()
 
 
+def idempotency_key(headers: RequestHeaders) -> str | None:
+    """`Idempotency-Key`: a string of Structured Fields (RFC 9651 §3.3.3), or the same without its quotes."""
+    given = headers.get(b"idempotency-key")
+    if given is None:
+        return None
+    key = given[1:-1] if len(given) > 1 and given.startswith(b'"') and given.endswith(b'"') else given
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidInputError('Idempotency-Key is 1 to 255 printable ASCII characters but " and \\, best a UUID')
+    return key.decode("ascii")
+
+
 def call_id(headers: RequestHeaders) -> str | None:
-    """`Airserve-Call-Id`: the same for every attempt at one call, so that it is metered once."""
+    """`Airserve-Call-Id`: the same for every attempt at one call, so that it is metered once.
+
+    An `Idempotency-Key` says the same, and wins.
+    """
+    key = idempotency_key(headers)
+    if key is not None:
+        return f"idempotency:{key}"
     given = headers.get(b"airserve-call-id")
     if given is None:
         return None

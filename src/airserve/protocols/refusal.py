@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from airserve.core.errors import AirserveError
+from airserve.core.errors import AirserveError, BudgetExhaustedError
 from airserve.protocols.encoded import Headers
 from airserve.protocols.wrong_method import WrongMethodError
 
@@ -21,6 +21,9 @@ def headers_of(error: AirserveError) -> Headers:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
     if isinstance(error, WrongMethodError):
         headers.append((b"allow", error.allow.encode()))
+    if isinstance(error, BudgetExhaustedError):
+        # The SDKs of OpenAI's family send again what they are not told not to; a budget does not refill by waiting.
+        headers.append((b"x-should-retry", b"false"))
     if error.http_status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

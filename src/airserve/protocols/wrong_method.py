@@ -9,5 +9,5 @@ class WrongMethodError(MethodNotAllowedError):
     """The path exists for the method `allow`, which the response names (RFC 9110 §15.5.6)."""
 
     def __init__(self, allow: str) -> None:
-        super().__init__("Method Not Allowed")
+        super().__init__(f"Method Not Allowed: this route takes {allow}")
         self.allow = allow

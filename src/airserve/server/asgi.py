@@ -15,7 +15,7 @@ from airserve.server.apis.grpc import GrpcApplication
 from airserve.server.body import read_body
 from airserve.server.disconnect import Disconnects
 from airserve.server.endpoints import Endpoints
-from airserve.server.http import Request
+from airserve.server.http import Request, certificate_in, client_of, fields_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -60,9 +60,8 @@ class AsgiApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, endpoints: Endpoints, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        raw_path = scope.get("raw_path")
-        path = raw_path.decode("latin-1") if raw_path else scope["path"]
+        headers = fields_of(scope["headers"])
+        path = _target(scope)
         response: Encoded | None = None
         with self._disconnects.watch(receive) as watched:
 
@@ -71,7 +70,9 @@ class AsgiApp:
                 watched.body_read = True
                 return body
 
-            request = Request(scope["method"], path, headers, read, time.monotonic_ns())
+            request = Request(
+                scope["method"], path, headers, read, time.monotonic_ns(), client_of(scope), certificate_in(headers)
+            )
             response = await endpoints.handle(request)
             if response.stream is not None:
                 # Still under watch: a client that goes cancels this task, and the stream with it.
@@ -79,6 +80,13 @@ class AsgiApp:
                 return
         if response is not None and not watched.gone:
             await _send(request, response, send)
+
+
+def _target(scope: Scope) -> str:
+    """Path and query as they came, percent-encoded."""
+    raw_path, query = scope.get("raw_path"), scope.get("query_string")
+    path: str = raw_path.decode("latin-1") if raw_path else scope["path"]
+    return f"{path}?{query.decode('latin-1')}" if query else path
 
 
 async def _send(request: Request, response: Encoded, send: Send) -> None:

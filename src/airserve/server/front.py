@@ -8,6 +8,8 @@ connection on as bytes, to `airserve.server.http1`, which answers HTTP/1.1 at a 
   HTTP/1.1;
 - UDP: HTTP/3 (QUIC), announced to clients of TLS by Alt-Svc.
 
+TLS is 1.3. A client may come with a certificate of a tenant's authority; what it is, the application is told.
+
 Envoy configuration API v3: config.listener.v3.FilterChainMatch, extensions.filters.listener.tls_inspector.v3,
 extensions.filters.listener.http_inspector.v3, extensions.filters.network.tcp_proxy.v3.
 """
@@ -22,25 +24,40 @@ from typing import Any
 from pyvoy import PyvoyServer
 
 from airserve.core.errors import OverloadedError
+from airserve.server.front_limits import bound_cluster, bound_http, bound_listener, overload_manager
+from airserve.server.proxy_protocol import CERTIFICATE_FIELD
 from airserve.server.sockets import Sockets, alt_svc
+from airserve.server.tls_secrets import TlsSecrets
 
 _LOOPBACK = ({"address_prefix": "127.0.0.0", "prefix_len": 8}, {"address_prefix": "::1", "prefix_len": 128})
 _MAX_CONNECTIONS = 1 << 20
 _TYPES = "type.googleapis.com/envoy.extensions.filters"
+_EARLY_BYTES = 64 << 10
+_TELL_CERTIFICATE = {
+    # Once the handshake is over it is known who the client is; what came early waits.
+    "upstream_connect_mode": "ON_DOWNSTREAM_TLS_HANDSHAKE",
+    "max_early_data_bytes": _EARLY_BYTES,
+    "proxy_protocol_tlvs": [
+        {
+            "type": CERTIFICATE_FIELD,
+            "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_PEER_CERT%"}},
+        }
+    ],
+}
 
 
 class Front(PyvoyServer):
     """A pyvoy server whose plaintext, TLS and QUIC listeners share one port number."""
 
     def __init__(
-        self, app: str, *, host: str, port: int, cert: Path, key: Path, sockets: Sockets, env: dict[str, str]
+        self, app: str, *, host: str, port: int, secrets: TlsSecrets, sockets: Sockets, env: dict[str, str]
     ) -> None:
         super().__init__(
             app,
             address=host,
             port=port,
-            tls_cert=cert,
-            tls_key=key,
+            tls_cert=secrets.cert,
+            tls_key=secrets.key,
             lifespan=True,
             env=env,
             stdout=None,
@@ -50,6 +67,7 @@ class Front(PyvoyServer):
         )
         self._announced_port = port
         self._sockets = sockets
+        self._secrets = secrets
 
     def get_envoy_config(self) -> dict[str, Any]:
         """pyvoy's configuration with one filter chain for each kind of connection, timeouts and limits set."""
@@ -59,6 +77,7 @@ class Front(PyvoyServer):
         tcp, quic = listeners["listener"], listeners["listener_udp"]
         (given,) = tcp["filter_chains"]
         http, tls = given["filters"], given["transport_socket"]
+        tls["typed_config"]["common_tls_context"] = self._secrets.context()
         tcp["listener_filters"] = [
             _filter("listener.tls_inspector", "TlsInspector"),
             _filter("listener.http_inspector", "HttpInspector"),
@@ -69,19 +88,30 @@ class Front(PyvoyServer):
             _chain(
                 copy.deepcopy(http), {"transport_protocol": "tls", "application_protocols": ["h2"]}, _tls(tls, "h2")
             ),
-            _chain(_pass_on("http1_tls"), {"transport_protocol": "tls"}, _tls(tls, "http/1.1")),
+            _chain(_pass_on("http1_tls", **_TELL_CERTIFICATE), {"transport_protocol": "tls"}, _tls(tls, "http/1.1")),
             _chain(copy.deepcopy(http), {**plain, "application_protocols": ["h2c"]}),
             _chain(_pass_on("http1"), plain),
         ]
         h2, _, h2c, _ = tcp["filter_chains"]
         for chain in (h2, h2c, *quic["filter_chains"]):
-            _bound(chain["filters"][-1]["typed_config"])
-        h2["filters"][-1]["typed_config"]["http_filters"].insert(0, _announce(self._announced_port))
+            bound_http(chain["filters"][-1]["typed_config"])
+        bound_listener(tcp)
+        http2 = h2["filters"][-1]["typed_config"]
+        http2["http_filters"].insert(0, _announce(self._announced_port))
+        # What a client writes there itself is removed, here and, by default, in every other chain.
+        http2["forward_client_cert_details"] = "SANITIZE_SET"
+        http2["set_current_client_cert_details"] = {"cert": True}
+        for chain in quic["filter_chains"]:
+            _serve_over_quic(chain["transport_socket"]["typed_config"], self._secrets)
+        config["node"] = {"id": "airserve", "cluster": "airserve"}
         resources["clusters"] = [
             *resources.get("clusters", []),
             _cluster("http1", self._sockets.plain),
             _cluster("http1_tls", self._sockets.tls),
         ]
+        config["overload_manager"] = overload_manager()
+        # Whoever is on this machine can reach it; pyvoy asks it where it listens, and nobody needs more.
+        config["admin"]["allow_paths"] = [{"prefix": "/listeners"}]
         return config
 
 
@@ -109,9 +139,17 @@ def _tls(transport_socket: dict[str, Any], protocol: str) -> dict[str, Any]:
     return socket_for_one
 
 
-def _pass_on(cluster: str) -> list[dict[str, Any]]:
+def _pass_on(cluster: str, **options: Any) -> list[dict[str, Any]]:
     """A connection's bytes, to and fro."""
-    return [_filter("network.tcp_proxy", "TcpProxy", stat_prefix=cluster, cluster=cluster)]
+    return [_filter("network.tcp_proxy", "TcpProxy", stat_prefix=cluster, cluster=cluster, **options)]
+
+
+def _serve_over_quic(context: dict[str, Any], secrets: TlsSecrets) -> None:
+    """The server's certificate as over TCP. Envoy asks no client for one over QUIC, so none is ever told of."""
+    of_tcp = secrets.context()
+    inner = context["downstream_tls_context"]["common_tls_context"]
+    inner.pop("tls_certificates")
+    inner["tls_certificate_sds_secret_configs"] = of_tcp["tls_certificate_sds_secret_configs"]
 
 
 def _cluster(name: str, path: Path) -> dict[str, Any]:
@@ -119,18 +157,32 @@ def _cluster(name: str, path: Path) -> dict[str, Any]:
     load = {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
     # The default of 1,024 connections would refuse the next phone.
     thresholds = [{"max_connections": _MAX_CONNECTIONS, "max_pending_requests": _MAX_CONNECTIONS}]
-    return {
+    cluster = {
         "name": name,
         "type": "STATIC",
         "load_assignment": load,
         "circuit_breakers": {"thresholds": thresholds},
+        "transport_socket": _introduced(),
     }
+    bound_cluster(cluster)
+    return cluster
 
 
-def _bound(http: dict[str, Any]) -> None:
-    """Slow or endless peers are dropped: headers within 10 s, a silent stream after 5 minutes."""
-    http["request_headers_timeout"] = "10s"
-    http["stream_idle_timeout"] = "300s"
+def _introduced() -> dict[str, Any]:
+    """Plain bytes behind a head that tells the client's address (`airserve.server.proxy_protocol`)."""
+    types = "type.googleapis.com/envoy.extensions.transport_sockets"
+    raw = {
+        "name": "envoy.transport_sockets.raw_buffer",
+        "typed_config": {"@type": f"{types}.raw_buffer.v3.RawBuffer"},
+    }
+    return {
+        "name": "envoy.transport_sockets.upstream_proxy_protocol",
+        "typed_config": {
+            "@type": f"{types}.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+            "config": {"version": "V2", "pass_through_tlvs": {"match_type": "INCLUDE_ALL"}},
+            "transport_socket": raw,
+        },
+    }
 
 
 def free_port(host: str) -> int:

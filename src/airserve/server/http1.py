@@ -8,6 +8,7 @@ tensor is never copied. One task answers each request; it is cancelled when the 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,19 +22,33 @@ import httptools
 import numpy as np
 import structlog
 
-from airserve.core.errors import AirserveError, HeadTooLargeError, InvalidInputError, RequestTimeoutError
+from airserve.accounts.client_certificate import ClientCertificate, certificate_of
+from airserve.core.errors import (
+    AirserveError,
+    HeadTooLargeError,
+    InvalidInputError,
+    RateLimitedError,
+    RequestTimeoutError,
+    TargetTooLongError,
+)
 from airserve.protocols.encoded import Encoded, Stream
 from airserve.protocols.open_inference import render_error
-from airserve.server.body import too_large
+from airserve.protocols.target import MAX_TARGET
+from airserve.server.addresses import Addresses
+from airserve.server.body import pace
 from airserve.server.http import Request
+from airserve.server.http1_exchange import Exchange
+from airserve.server.proxy_protocol import read_head
 
 log = structlog.get_logger("airserve.server")
 
 Handle = Callable[[Request], Awaitable[Encoded]]
+Refuse = Callable[[str, AirserveError], Encoded]
 
 MAX_HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 10.0
-SILENT_SECONDS = 300.0
+WRITE_SECONDS = 60.0
+"""How long a client may leave an answer unread that no longer fits into the buffers between."""
 KEEP_ALIVE_SECONDS = 3600.0
 _LINGER_SECONDS = 2.0
 _SWEEP_SECONDS = 1.0
@@ -47,11 +62,21 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".en
 class Http1Server:
     """Serves listening sockets on the event loop that it was made on.
 
-    `headers` go with every reply.
+    `headers` go with every reply. `refuse` renders the refusal of what never became a request, by the path as far as
+    it is known. `most_of_one_address` bounds the connections of each client address but the machine's own.
     """
 
-    def __init__(self, handle: Handle, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        refuse: Refuse = lambda path, error: render_error(error),
+        most_of_one_address: int = sys.maxsize,
+    ) -> None:
         self.handle = handle
+        self.refuse = refuse
+        self.addresses = Addresses(most_of_one_address)
         self.loop = asyncio.get_running_loop()
         self.connections: set[_Connection] = set()
         # One for all: what is received into it is parsed, or copied, before the loop reads another connection.
@@ -62,9 +87,13 @@ class Http1Server:
         self._listeners: list[asyncio.Server] = []
 
     async def listen_unix(self, path: Path) -> None:
-        """Accept connections on a Unix domain socket."""
-        listener = await self.loop.create_unix_server(lambda: _Connection(self), str(path), backlog=_BACKLOG)
+        """Accept connections that the front passes on over a Unix domain socket, each behind a PROXY protocol head."""
+        listener = await self.loop.create_unix_server(self.connection, str(path), backlog=_BACKLOG)
         self._listeners.append(listener)
+
+    def connection(self) -> asyncio.BufferedProtocol:
+        """What answers the bytes of one more connection."""
+        return _Connection(self)
 
     def close(self) -> None:
         """Accept no more connections, and drop those that there are."""
@@ -89,59 +118,6 @@ class Http1Server:
         self._sweeping = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
 
 
-class _Exchange:
-    """One request as it comes in; `length` is None while the body is chunked."""
-
-    __slots__ = ("body", "buffer", "complete", "connection", "filled", "headers", "keep_alive", "length", "limit",
-                 "method", "path", "started_ns", "version", "waiter")  # fmt: skip
-
-    def __init__(self, connection: _Connection) -> None:
-        self.connection = connection
-        self.method = ""
-        self.path = b""
-        self.version = ""
-        self.headers: dict[bytes, bytes] = {}
-        self.keep_alive = True
-        self.length: int | None = None
-        self.complete = False
-        self.started_ns = 0
-        # Pieces of the body until somebody reads it; then, where its length is known, one buffer.
-        self.body: list[bytes] = []
-        self.filled = 0
-        self.buffer: memoryview | None = None
-        self.limit = 0
-        self.waiter: asyncio.Future[None] | None = None
-
-    async def read(self, limit: int) -> bytes | memoryview:
-        """The whole body. Raises `TooLargeError` before it is received where its length tells."""
-        if max(self.length or 0, self.filled) > limit:
-            raise too_large(limit)
-        if not self.complete:
-            self.limit = limit
-            self.waiter = self.connection.want_body(self)
-            await self.waiter
-        if self.buffer is not None:
-            return self.buffer
-        return self.body[0] if len(self.body) == 1 else b"".join(self.body)
-
-    def add(self, piece: bytes) -> None:
-        """A piece that the parser has cut out."""
-        end = self.filled + len(piece)
-        if self.buffer is not None:
-            self.buffer[self.filled : end] = piece
-        else:
-            self.body.append(piece)
-        self.filled = end
-        if self.waiter is not None and not self.waiter.done() and end > self.limit:
-            self.waiter.set_exception(too_large(self.limit))
-
-    def finish(self) -> None:
-        """The body is whole."""
-        self.complete = True
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
-
-
 class _Connection(asyncio.BufferedProtocol):
     """One connection. Requests are answered one after another, in the order in which they came (RFC 9112 §9.3).
 
@@ -153,15 +129,19 @@ class _Connection(asyncio.BufferedProtocol):
         self._loop = server.loop
         self.deadline = self._loop.time() + KEEP_ALIVE_SECONDS
         self._parser = httptools.HttpRequestParser(self)
-        self._incoming: _Exchange | None = None
+        # The client's address, None until the front has told it; what came of its head so far.
+        self._client: str | None = None
+        self._certificate: ClientCertificate | None = None
+        self._told = b""
+        self._incoming: Exchange | None = None
         self._in_head = False
         self._head_bytes = 0
         # While a parser reads a head that we made ourselves.
         self._leading = False
-        self._waiting: deque[_Exchange | AirserveError] = deque()
-        self._current: _Exchange | None = None
+        self._waiting: deque[Exchange | AirserveError] = deque()
+        self._current: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
-        self._direct: _Exchange | None = None
+        self._direct: Exchange | None = None
         self._full = False
         self._drained: asyncio.Future[None] | None = None
         self._broken = False
@@ -175,6 +155,8 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        if self._client:
+            self._server.addresses.leave(self._client)
         self._closing = True
         if self._task is not None:
             self._task.cancel()
@@ -186,7 +168,7 @@ class _Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         self._full = True
         self._transport.pause_reading()
-        self.deadline = self._loop.time() + SILENT_SECONDS
+        self.deadline = self._loop.time() + WRITE_SECONDS
 
     def resume_writing(self) -> None:
         self._full = False
@@ -209,15 +191,37 @@ class _Connection(asyncio.BufferedProtocol):
         exchange = self._direct
         if exchange is None:
             if not (self._closing or self._broken):
-                self._parse(self._server.scratch[:nbytes])
+                data = self._server.scratch[:nbytes]
+                if self._client is None:
+                    self._introduce(data)
+                else:
+                    self._parse(data)
             return
         exchange.filled += nbytes
-        self.deadline = self._loop.time() + SILENT_SECONDS
+        self.deadline = exchange.began + pace(exchange.filled)
         if exchange.filled == exchange.length:
             # The parser never saw the body's rest; a new one reads the next request.
             self._direct = None
             self._parser = httptools.HttpRequestParser(self)
             self.on_message_complete()
+
+    def _introduce(self, data: memoryview) -> None:
+        """The front says who is there, before the first byte of theirs."""
+        self._told += data
+        try:
+            head = read_head(self._told)
+        except InvalidInputError as error:
+            self._refuse(error)
+            return
+        if head is not None:
+            self._client = head.client
+            self._certificate = certificate_of(head.certificate)
+            first, self._told = memoryview(self._told)[head.length :], b""
+            if not self._server.addresses.enter(self._client):
+                self._client = ""
+                self._refuse(RateLimitedError("too many connections from your address; close some", retry_after=1.0))
+            elif first:
+                self._parse(first)
 
     def _parse(self, data: memoryview) -> None:
         while True:
@@ -239,9 +243,9 @@ class _Connection(asyncio.BufferedProtocol):
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(HeadTooLargeError(f"request line and headers are larger than {MAX_HEAD_BYTES} bytes"))
+                self._refuse(_head_too_large(self._reading.path))
 
-    def _lead_to_body(self, exchange: _Exchange) -> None:
+    def _lead_to_body(self, exchange: Exchange) -> None:
         """Bring a new parser to where the last one left: it takes a body for the other protocol's."""
         framing = b"transfer-encoding: chunked" if exchange.length is None else b"content-length: %d" % exchange.length
         self._leading = True
@@ -253,7 +257,7 @@ class _Connection(asyncio.BufferedProtocol):
     def on_message_begin(self) -> None:
         if self._leading:
             return
-        self._incoming = _Exchange(self)
+        self._incoming = Exchange(self)
         self._in_head = True
         self._head_bytes = 0
         if self._current is None:
@@ -264,13 +268,9 @@ class _Connection(asyncio.BufferedProtocol):
             self._reading.path += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer: who may not say it in the head may not say it after
-        headers = self._reading.headers
-        name = name.lower()
-        if name == b"host" and name in headers:
-            raise InvalidInputError("a request has one Host header")
-        headers[name] = value.rstrip(b" \t")
+        if self._in_head:
+            self._reading.add_header(name, value)
+        # Else a trailer: who may not say it in the head may not say it after.
 
     def on_headers_complete(self) -> None:
         if self._leading:
@@ -294,10 +294,14 @@ class _Connection(asyncio.BufferedProtocol):
             self._waiting.append(exchange)
             self._transport.pause_reading()
 
+    def on_chunk_header(self) -> None:
+        self._reading.begin_chunk()
+
     def on_body(self, piece: bytes) -> None:
-        self._reading.add(piece)
-        if self._current is self._incoming:
-            self.deadline = self._loop.time() + SILENT_SECONDS
+        exchange = self._reading
+        exchange.add(piece)
+        if exchange is self._current:
+            self.deadline = exchange.began + pace(exchange.filled)
 
     def on_message_complete(self) -> None:
         exchange = self._reading
@@ -309,13 +313,13 @@ class _Connection(asyncio.BufferedProtocol):
         self._incoming = None
 
     @property
-    def _reading(self) -> _Exchange:
+    def _reading(self) -> Exchange:
         assert self._incoming is not None  # noqa: S101
         return self._incoming
 
     # The service's side.
 
-    def want_body(self, exchange: _Exchange) -> asyncio.Future[None]:
+    def want_body(self, exchange: Exchange) -> asyncio.Future[None]:
         """A future that is done when the body is whole."""
         if exchange.headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -328,14 +332,23 @@ class _Connection(asyncio.BufferedProtocol):
             self._direct = exchange
         return self._loop.create_future()
 
-    def _start(self, exchange: _Exchange) -> None:
+    def _start(self, exchange: Exchange) -> None:
         self._current = exchange
-        self.deadline = self._loop.time() + SILENT_SECONDS
+        exchange.began = self._loop.time()
+        self.deadline = _FOREVER if exchange.complete else exchange.began + pace(exchange.filled)
         self._task = self._loop.create_task(self._answer(exchange))
 
-    async def _answer(self, exchange: _Exchange) -> None:
+    async def _answer(self, exchange: Exchange) -> None:
         path = exchange.path.decode("latin-1")
-        request = Request(exchange.method, path, exchange.headers, exchange.read, exchange.started_ns)
+        request = Request(
+            exchange.method,
+            path,
+            exchange.headers,
+            exchange.read,
+            exchange.started_ns,
+            self._client or "",
+            self._certificate,
+        )
         response = await self._server.handle(request)
         if response.stream is not None:
             await self._respond_in_pieces(exchange, response, response.stream)
@@ -344,7 +357,7 @@ class _Connection(asyncio.BufferedProtocol):
         if not self._closing:
             self._respond(exchange, response)
 
-    async def _respond_in_pieces(self, exchange: _Exchange, response: Encoded, stream: Stream) -> None:
+    async def _respond_in_pieces(self, exchange: Exchange, response: Encoded, stream: Stream) -> None:
         """Send a body of unknown length as it comes: chunked (RFC 9112 §7.1), to HTTP/1.0 until the end of connection.
 
         This task goes on until the last piece, so that a client that goes away cancels it, and the stream.
@@ -355,6 +368,7 @@ class _Connection(asyncio.BufferedProtocol):
         if not exchange.complete:
             # What is left of the request cannot be refused any more: there is no place for it in this answer.
             self._transport.pause_reading()
+        exchange.answering = True
         async with aclosing(stream):
             self._write_head(response, exchange, framing, keep_alive=keep_alive)
             if exchange.method != "HEAD":
@@ -377,12 +391,12 @@ class _Connection(asyncio.BufferedProtocol):
         if chunked:
             self._transport.write(b"0\r\n\r\n")
 
-    def _respond(self, exchange: _Exchange, response: Encoded) -> None:
+    def _respond(self, exchange: Exchange, response: Encoded) -> None:
         keep_alive = exchange.keep_alive and exchange.complete
         self._write(response, exchange, keep_alive=keep_alive)
         self._finish(exchange, keep_alive=keep_alive)
 
-    def _finish(self, exchange: _Exchange, *, keep_alive: bool) -> None:
+    def _finish(self, exchange: Exchange, *, keep_alive: bool) -> None:
         """The answer has been written; go on with the next request, or hang up."""
         self._current = None
         if not keep_alive:
@@ -404,7 +418,7 @@ class _Connection(asyncio.BufferedProtocol):
         if not self._waiting:
             self._transport.resume_reading()
 
-    def _write(self, response: Encoded, exchange: _Exchange | None, *, keep_alive: bool) -> None:
+    def _write(self, response: Encoded, exchange: Exchange | None, *, keep_alive: bool) -> None:
         chunks = response.chunks if exchange is None or exchange.method != "HEAD" else []
         framing = b"content-length: %d\r\n" % response.length
         if len(chunks) == 1 and len(chunks[0]) < _JOIN_BELOW:
@@ -417,7 +431,7 @@ class _Connection(asyncio.BufferedProtocol):
     def _write_head(
         self,
         response: Encoded,
-        exchange: _Exchange | None,
+        exchange: Exchange | None,
         framing: bytes,
         body: bytes | memoryview = b"",
         *,
@@ -443,15 +457,16 @@ class _Connection(asyncio.BufferedProtocol):
         if incoming is not None and incoming is self._current:
             assert self._task is not None  # noqa: S101
             self._task.cancel()
-            self._hang_up(error)
+            self._hang_up(error, incoming)
         elif self._current is None:
-            self._hang_up(error)
+            self._hang_up(error, incoming)
         else:
             self._waiting.append(error)
 
-    def _hang_up(self, error: AirserveError) -> None:
+    def _hang_up(self, error: AirserveError, exchange: Exchange | None = None) -> None:
         self._current = None
-        self._write(render_error(error), None, keep_alive=False)
+        path = "" if exchange is None else exchange.path.decode("latin-1")
+        self._write(self._server.refuse(path, error), None, keep_alive=False)
         self._close(linger=True)
 
     def _close(self, *, linger: bool) -> None:
@@ -470,8 +485,11 @@ class _Connection(asyncio.BufferedProtocol):
 
     def expire(self) -> None:
         """The peer was waited for long enough."""
+        late = self._incoming
         if self._in_head and self._current is None and not self._closing:
             self._refuse(RequestTimeoutError("the request's headers did not come in time"))
+        elif late is not None and late is self._current and not (late.answering or self._full):
+            self._refuse(RequestTimeoutError("the request's body did not come in time; send it faster, or less"))
         else:
             self.abort()
 
@@ -479,6 +497,12 @@ class _Connection(asyncio.BufferedProtocol):
         """Drop the connection."""
         self.deadline = _FOREVER
         self._transport.abort()
+
+
+def _head_too_large(path: bytes) -> AirserveError:
+    if len(path) > MAX_TARGET:
+        return TargetTooLongError(f"the path and query are longer than {MAX_TARGET} characters; send data in the body")
+    return HeadTooLargeError(f"request line and headers are larger than {MAX_HEAD_BYTES} bytes; send fewer or less")
 
 
 def _origin_form(target: bytes) -> bytes:

@@ -26,22 +26,28 @@ import sqlalchemy as sa
 import structlog
 from pyvoy import StartupError
 
+from airserve.accounts.client_authorities import list_authorities
 from airserve.client.transport import NETWORK_ERRORS
-from airserve.core.errors import AirserveError, ConflictError
+from airserve.core.errors import AirserveError, ConflictError, OverloadedError
 from airserve.metering.ledger import fold
 from airserve.server.apis.operations import DRAIN_TOKEN_VARIABLE
 from airserve.server.app import SETTINGS_VARIABLE, SOCKETS_VARIABLE
+from airserve.server.database_status import SERVING_LOCK
+from airserve.server.deliveries import start_deliveries
 from airserve.server.front import Front, free_port, is_free
+from airserve.server.front_limits import allow_as_many_files_as_can_be
+from airserve.server.installation import journal_folder, open_database
 from airserve.server.logs import configure_logs
-from airserve.server.runtime import journal_folder
 from airserve.server.settings import Settings
 from airserve.server.sockets import Sockets
 from airserve.server.tls import TlsFiles, development_tls
+from airserve.server.tls_secrets import TlsSecrets
 from airserve.storage import Database
 
 log = structlog.get_logger("airserve.server")
 
 _FOLD_EVERY_S = 1.0
+_FOLLOW_TLS_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ async def serve(settings: Settings, on_ready: Callable[[Address], None]) -> int:
     `on_ready` is called once, when models are loaded and the port answers.
     """
     configure_logs(settings.log_level)
+    allow_as_many_files_as_can_be()
     with _only_server_of(settings.state_dir):
         return await _serve(settings, on_ready)
 
@@ -73,6 +80,8 @@ async def _serve_through(sockets: Sockets, settings: Settings, on_ready: Callabl
     port = settings.port or free_port(settings.host)
     _refuse_taken_port(settings.host, port)
     tls = _tls(settings)
+    tls_secrets = TlsSecrets(sockets.folder, tls.cert, tls.key)
+    tls_secrets.follow(await asyncio.to_thread(_trusted, settings))
     token = secrets.token_urlsafe(32)
     environment = {
         SETTINGS_VARIABLE: settings.model_copy(update={"port": port}).model_dump_json(),
@@ -83,8 +92,7 @@ async def _serve_through(sockets: Sockets, settings: Settings, on_ready: Callabl
         "airserve.server.app:app",
         host=settings.host,
         port=port,
-        cert=tls.cert,
-        key=tls.key,
+        secrets=tls_secrets,
         sockets=sockets,
         env=environment,
     )
@@ -99,7 +107,11 @@ async def _serve_through(sockets: Sockets, settings: Settings, on_ready: Callabl
     address = _address(settings.host, port, tls)
     ended = asyncio.create_task(front.wait())
     await _until_live(address.http_url, ended)
-    folding = asyncio.create_task(_fold_every_second(settings))
+    background = [
+        asyncio.create_task(_fold_every_second(settings)),
+        asyncio.create_task(_follow_tls(settings, tls_secrets)),
+        *start_deliveries(settings),
+    ]
     if not ended.done():
         on_ready(address)
     stopping = asyncio.create_task(stop.wait())
@@ -108,38 +120,77 @@ async def _serve_through(sockets: Sockets, settings: Settings, on_ready: Callabl
     if not ended.done():
         await _drain(address.http_url, token, settings.drain_seconds)
         await front.stop()
-    folding.cancel()
+    for task in background:
+        task.cancel()
     await asyncio.to_thread(_fold_rest, settings)
     return 0 if stop.is_set() else ended.result() or 1
 
 
 async def _fold_every_second(settings: Settings) -> None:
-    database = Database.open(settings.state_dir)
+    database: Database | None = None
     try:
         while True:
             try:
+                if database is None:
+                    database = await asyncio.to_thread(open_database, settings)
                 await asyncio.to_thread(fold, database, journal_folder(settings))
             except (AirserveError, sa.exc.SQLAlchemyError, OSError) as error:
                 # Nothing is lost: the journal keeps what the ledger could not take, and the next fold tries again.
                 log.error("usage could not be folded, trying again", reason=str(error))
             await asyncio.sleep(_FOLD_EVERY_S)
     finally:
+        if database is not None:
+            database.close()
+
+
+def _trusted(settings: Settings) -> list[str]:
+    """The authorities of all tenants, PEM."""
+    database = open_database(settings)
+    try:
+        return [each.pem for each in list_authorities(database)]
+    finally:
         database.close()
+
+
+async def _follow_tls(settings: Settings, tls_secrets: TlsSecrets) -> None:
+    """A certificate that was renewed, or an authority that was added, holds for the next connection."""
+    authorities = await asyncio.to_thread(_trusted, settings)
+    database: Database | None = None
+    counter = -1
+    try:
+        while True:
+            try:
+                if database is None:
+                    database = await asyncio.to_thread(open_database, settings)
+                if (now := await asyncio.to_thread(database.change_counter)) != counter:
+                    authorities = [each.pem for each in await asyncio.to_thread(list_authorities, database)]
+                    counter = now
+                if await asyncio.to_thread(tls_secrets.follow, authorities):
+                    log.info("certificates changed; new connections see them", authorities=len(authorities))
+            except (AirserveError, sa.exc.SQLAlchemyError, OSError) as error:
+                log.warning("certificates could not be followed, trying again", reason=str(error))
+            await asyncio.sleep(_FOLLOW_TLS_EVERY_S)
+    finally:
+        if database is not None:
+            database.close()
 
 
 def _fold_rest(settings: Settings) -> None:
     """What the last calls used is in the ledger when the service has stopped."""
-    database = Database.open(settings.state_dir)
     try:
-        fold(database, journal_folder(settings))
-    finally:
-        database.close()
+        database = open_database(settings)
+        try:
+            fold(database, journal_folder(settings))
+        finally:
+            database.close()
+    except OverloadedError as error:
+        log.warning("the journal keeps the last usage; the next start folds it", reason=error.message)
 
 
 @contextlib.contextmanager
 def _only_server_of(state_dir: Path) -> Iterator[None]:
     """Two services on one state folder would write one journal; the second is refused."""
-    with (state_dir / "serving.lock").open("w") as lock:
+    with (state_dir / SERVING_LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

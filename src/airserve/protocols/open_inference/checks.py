@@ -17,6 +17,7 @@ SHARED_MEMORY = "shared_memory_region"
 NO_SHARED_MEMORY = "shared memory is not offered: tenants share this machine; send the data itself"
 
 _NOTHING: Mapping[str, Any] = {}
+_MAX_ID = 256
 
 
 def spec_of(model: str, specs: Mapping[str, TensorSpec], name: str, given: Iterable[str]) -> TensorSpec:
@@ -105,6 +106,13 @@ def timeout_us(parameters: Mapping[str, Any]) -> int | None:
     if not isinstance(timeout, int) or isinstance(timeout, bool) or not 0 <= timeout < 1 << 53:
         raise InvalidInputError("parameter 'timeout' is an integer number of microseconds")
     return timeout
+
+
+def check_id(id_: str) -> str:
+    """The id of a request, which comes back with its answer: short, and of characters that can be seen."""
+    if len(id_) > _MAX_ID or not id_.isprintable():
+        raise InvalidInputError(f"'id' is at most {_MAX_ID} printable characters; leave it out or shorten it")
+    return id_
 
 
 def flag(parameters: Mapping[str, Any] | None, name: str, default: bool = False) -> bool:

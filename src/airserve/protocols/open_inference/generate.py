@@ -19,7 +19,7 @@ from airserve.core.errors import AirserveError, InvalidInputError
 from airserve.core.generation import Generation, Piece
 from airserve.core.tensor import Signature, TensorSpec
 from airserve.protocols.encoded import Encoded, Headers
-from airserve.protocols.open_inference.checks import flag, refuse_reserved, timeout_us
+from airserve.protocols.open_inference.checks import check_id, flag, refuse_reserved, timeout_us
 from airserve.protocols.openai import decode_completion, read_document
 from airserve.protocols.refusal import sentence_of
 
@@ -47,7 +47,7 @@ def decode_generate(headers: Mapping[bytes, bytes], body: bytes | memoryview, *,
     if not isinstance(id_, str) or not isinstance(parameters, dict):
         raise InvalidInputError("'id' is a text and 'parameters' an object")
     refuse_reserved(parameters)
-    return GenerateRequest(id_, document, parameters, timeout_us(parameters))
+    return GenerateRequest(check_id(id_), document, parameters, timeout_us(parameters))
 
 
 def generation_of(request: GenerateRequest, model: str, *, stream: bool) -> Generation:

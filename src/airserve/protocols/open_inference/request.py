@@ -21,6 +21,7 @@ from airserve.protocols.open_inference.checks import (
     NO_SHARED_MEMORY,
     SHARED_MEMORY,
     check_all_given,
+    check_id,
     check_input,
     check_output,
     count_rows,
@@ -122,7 +123,7 @@ def _read(model: str, signature: Signature, json_part: bytes | memoryview, tail_
     refuse_reserved(document.parameters or _NOTHING)
     inputs = _inputs(model, signature, document, tail_size)
     return _Asked(
-        id=document.id,
+        id=check_id(document.id),
         inputs=inputs,
         rows=count_rows(model, signature, [given.shape for given, _ in inputs]),
         outputs=_outputs(model, signature, document),

@@ -12,9 +12,6 @@ from airserve.core.errors import AirserveError, NotFoundError, NotImplementedHer
 from airserve.protocols.open_inference.checks import NO_SHARED_MEMORY
 from airserve.protocols.wrong_method import WrongMethodError
 
-_MAX_PATH = 2048
-
-
 _Refusal = tuple[Callable[[str], AirserveError], str]
 """An error class and what it is made with. An error itself is never cached: each raise would add to its traceback."""
 
@@ -82,7 +79,7 @@ def match(method: str, path: str) -> Route:
     Raises `NotFoundError`, `MethodNotAllowedError`, or `NotImplementedHereError` for the parts of the protocol
     that are not offered.
     """
-    found = _match(method, path) if len(path) <= _MAX_PATH else _NOT_FOUND
+    found = _match(method, path)
     if isinstance(found, Route):
         return found
     error, argument = found

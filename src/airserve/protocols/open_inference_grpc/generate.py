@@ -12,7 +12,7 @@ from airserve.core.errors import InvalidInputError
 from airserve.core.generation import Piece
 from airserve.core.tensor import NUMPY_OF, element_count
 from airserve.protocols.open_inference import GenerateRequest
-from airserve.protocols.open_inference.checks import flag, refuse_reserved, timeout_us
+from airserve.protocols.open_inference.checks import check_id, flag, refuse_reserved, timeout_us
 from airserve.protocols.open_inference_grpc.parameters import Value, boolean, values_of
 from airserve.protocols.open_inference_grpc.request import EMPTY_FINAL, FINAL, tensor_at
 from airserve.protocols.protos.open_inference_pb import ModelInferRequest, ModelInferResponse
@@ -28,7 +28,7 @@ def decode_generate(model: str, message: ModelInferRequest) -> GenerateRequest:
             raise InvalidInputError(f"unexpected inference output '{output.name[:80]}' for model '{model}'")
     inputs = {given.name: _value(model, message, position) for position, given in enumerate(message.inputs)}
     sampling = {name: value for name, value in parameters.items() if name != EMPTY_FINAL}
-    return GenerateRequest(message.id, inputs, sampling, timeout_us(parameters))
+    return GenerateRequest(check_id(message.id), inputs, sampling, timeout_us(parameters))
 
 
 def encode_piece(message: ModelInferRequest, model: str, version: str, piece: Piece) -> ModelInferResponse | None:

@@ -16,6 +16,7 @@ from airserve.protocols.open_inference.checks import (
     NO_SHARED_MEMORY,
     SHARED_MEMORY,
     check_all_given,
+    check_id,
     check_input,
     check_output,
     count_rows,
@@ -61,7 +62,7 @@ def decode_infer(model: str, signature: Signature, message: ModelInferRequest) -
     # tritonclient reads raw outputs alone, so typed ones are for who sends typed inputs and asks for them.
     typed = not message.raw_input_contents and not flag(parameters, "binary_data_output", default=True)
     return InferRequest(
-        id=message.id,
+        id=check_id(message.id),
         inputs=inputs,
         rows=count_rows(model, signature, [array.shape for array in inputs.values()]),
         outputs=_outputs(model, signature, message, typed=typed),

@@ -12,6 +12,7 @@ from airserve.protocols.openai.document import fit
 from airserve.protocols.openai.errors import ParameterError
 from airserve.protocols.openai.messages import Message, Tool, ToolChoice, for_the_engine
 from airserve.protocols.openai.parameters import GenerationRequest, Name, Sampling, generation_request
+from airserve.protocols.openai.schema_bounds import check_schemas
 
 
 class TextFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
@@ -60,6 +61,9 @@ def decode_chat(document: Mapping[str, Any]) -> GenerationRequest:
         raise ParameterError("'top_logprobs' needs 'logprobs' to be true.", "top_logprobs")
     if request.tools is None and request.tool_choice not in (None, "none", "auto"):
         raise ParameterError("'tool_choice' is only allowed when 'tools' are given.", "tool_choice")
+    check_schemas([tool.function.parameters for tool in request.tools or ()], "tools")
+    if isinstance(request.response_format, JsonSchemaFormat):
+        check_schemas([request.response_format.json_schema.schema], "response_format")
     parameters = msgspec.to_builtins(request)
     parameters.pop("modalities", None)
     parameters["messages"] = [for_the_engine(message, index) for index, message in enumerate(parameters["messages"])]

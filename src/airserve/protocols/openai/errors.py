@@ -48,11 +48,9 @@ def render_error(error: AirserveError) -> Encoded:
 
     `x-should-retry` keeps the `openai` package from sending again what would fail again.
     """
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"x-should-retry", b"true" if error.retryable else b"false"),
-        *headers_of(error),
-    ]
+    headers = [(b"content-type", b"application/json"), *headers_of(error)]
+    if not isinstance(error, BudgetExhaustedError):
+        headers.append((b"x-should-retry", b"true" if error.retryable else b"false"))
     return Encoded(_status(error), headers, [msgspec.json.encode(error_document(error))])
 
 

@@ -9,8 +9,6 @@ from urllib.parse import unquote
 from airserve.core.errors import NotFoundError
 from airserve.protocols.wrong_method import WrongMethodError
 
-_MAX_PATH = 2048
-
 
 class Operation(Enum):
     """What this server answers of the API."""
@@ -45,8 +43,6 @@ def match(method: str, path: str) -> Route:
     Raises `NotFoundError` or `MethodNotAllowedError`.
     """
     path = path.partition("?")[0]
-    if len(path) > _MAX_PATH:
-        raise NotFoundError("Not Found")
     found = _ROUTES.get(path)
     model = None
     if found is None and path.startswith(_MODEL) and len(path) > len(_MODEL):

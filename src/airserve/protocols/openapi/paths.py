@@ -144,6 +144,16 @@ def service() -> dict[str, Json]:
         "/metrics": {
             "get": operation("Counters for Prometheus.", tag=tag, answers={"text/plain": _TEXT}, key="operator")
         },
+        **_versions(
+            "/sealed/{model}",
+            {
+                "get": operation(
+                    "The key that calls to a model are sealed to, signed.",
+                    tag=tag, answers={JSON: {"type": "object", "required": ["identity", "key"]}}, parameters=(MODEL,),
+                    refusals=(404,),
+                )
+            },
+        ),
         "/protos/{file}": {
             "get": operation(
                 "A `.proto` file of the services over gRPC.",

@@ -16,6 +16,8 @@ _MAX_AXES = 32
 
 def from_lists(nested: Any, spec: TensorSpec) -> Array:
     """Lists, numbers and texts as they come out of JSON, in the dtype of `spec`; their shape is not checked."""
+    if spec.datatype != "BYTES" and _holds_texts(nested):
+        raise InvalidInputError(f"input '{spec.name}' takes numbers: {spec.datatype}")
     try:
         array = np.array(nested, dtype=object if spec.datatype == "BYTES" else None)
     except (ValueError, OverflowError):
@@ -23,6 +25,22 @@ def from_lists(nested: Any, spec: TensorSpec) -> Array:
     if array.ndim > _MAX_AXES:
         raise InvalidInputError(f"input '{spec.name}' is nested too deeply")
     return in_dtype(array, spec)
+
+
+def _holds_texts(nested: Any) -> bool:
+    """Whether a text is anywhere in lists in lists. NumPy would give every element the room of the longest of them."""
+    waiting = [nested]
+    while waiting:
+        given = waiting.pop()
+        if isinstance(given, str):
+            return True
+        if isinstance(given, list):
+            kinds = set(map(type, given))
+            if str in kinds:
+                return True
+            if list in kinds:
+                waiting += given
+    return False
 
 
 def in_dtype(array: Array, spec: TensorSpec) -> Array:

@@ -9,8 +9,6 @@ from urllib.parse import unquote
 from airserve.core.errors import NotFoundError
 from airserve.protocols.wrong_method import WrongMethodError
 
-_MAX_PATH = 2048
-
 
 class Operation(Enum):
     """What there is."""
@@ -31,8 +29,6 @@ class Route:
 
 def match(method: str, path: str) -> Route:
     """The route of a request; `path` is percent-encoded. Raises `NotFoundError` or `MethodNotAllowedError`."""
-    if len(path) > _MAX_PATH:
-        raise NotFoundError("Not Found")
     parts = [unquote(part) for part in path.partition("?")[0].strip("/").split("/")]
     if parts == ["models"]:
         if method != "GET":

@@ -20,8 +20,10 @@ def rows_from_json(body: bytes | memoryview, signature: Signature, columns: Sequ
     """The inputs by name, their shapes not yet checked: one row alone still lacks its first axis."""
     try:
         given = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInputError(f"the body is no JSON: {str(error) or 'nested too deeply'}") from None
+    except RecursionError:
+        raise InvalidInputError("the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"the body is no JSON: {error}") from None
     if isinstance(given, dict) and given.keys() == {"inputs"} and not _names(signature, given):
         given = given["inputs"]
         if isinstance(given, dict):

@@ -1,0 +1,1 @@
+"""Fuzzing: every decoder of bytes from outside, under bytes that nobody thought of."""
