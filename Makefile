@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests run in so many processes; a file's tests stay in one, in order.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-models lint fmt bench docs clean lock proto
+.PHONY: help install up test test-models lint fmt bench campaign fuzz docs clean lock proto sbom audit-dependencies
 
 help: ## Show what can be done
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv and install everything, pinned and hash-checked
 
@@ -33,7 +35,7 @@ up: install ## Start the service with an embedded database and a demo model
 	$(BIN)/airserve up
 
 test: install $(TORCH) ## Run all the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 test-models: install $(TORCH) ## Run the tests that need the large models, and no others
 	$(BIN)/pytest -m models
@@ -51,6 +53,15 @@ fmt: install ## Format the code and fix what can be fixed
 bench: install ## Run the benchmarks; tables and pictures go to benchmarks/results
 	$(BIN)/python -m benchmarks
 
+CAMPAIGN ?= --kills 1000
+
+campaign: install ## Kill servers 1,000 times under load and audit each time; CAMPAIGN="--kills 50 --hits 2" for less
+	$(BIN)/python -m campaign $(CAMPAIGN) --write docs/reliability.md
+
+fuzz: install ## Fuzz every decoder, SECONDS=60 each, guided by coverage
+	$(BIN)/pip install --quiet "atheris>=3"
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
 docs: install ## Check that the documentation's commands run
 	$(BIN)/pytest tests/docs
 
@@ -59,6 +70,13 @@ lock: ## Renew constraints.txt from pyproject.toml
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q -o constraints.txt
 
 PROTOS := src/airserve/protocols/protos
+
+sbom: install ## List what is installed, as CycloneDX, in build/sbom.json
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o build/sbom.json $(BIN)/python
+
+audit-dependencies: install ## Ask the advisory databases about everything that is pinned
+	$(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes -r constraints.txt
 
 proto: install ## Generate the code of the .proto files anew
 	$(BIN)/python -m grpc_tools.protoc -I $(PROTOS) --plugin=$(BIN)/protoc-gen-py --plugin=$(BIN)/protoc-gen-connectrpc \

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import calls, in_process, models, report, service
+from airserve.accounts import load_or_create_pepper
+from airserve.metering.prices import set_price
+from airserve.storage import Database
+from benchmarks import calls, in_process, models, money, report, service
 from benchmarks.load import Measurement, median
 
 CONNECTIONS = (1, 32)
 SECONDS = 2.5
 ROUNDS = 3
+PLANNED = "Airserve, with a plan"
 
 
 def main() -> None:
@@ -21,16 +27,31 @@ def main() -> None:
         row = models.rows(models.MLP_INPUT)
         expected = in_process.answer(model, row)
         alone = in_process.measure(model, row)
-        with service.fastapi_peer(model) as peer, service.airserve([service.Publication("tiny", model)]) as ours:
+        customers: list[str] = []
+        publications = [service.Publication("tiny", model)]
+        with (
+            service.fastapi_peer(model) as peer,
+            service.airserve(publications, lambda state: customers.extend(_customers(state))) as ours,
+        ):
+            planned = replace(ours, key=customers[1])
             cells = _measure(
                 {
                     ("FastAPI", "JSON"): calls.peer_json_call(peer, row, expected),
                     ("Airserve", "JSON"): calls.json_call(ours, "tiny", row, expected),
                     ("FastAPI", "binary"): calls.peer_binary_call(peer, row, expected),
                     ("Airserve", "binary"): calls.binary_call(ours, "tiny", row, expected),
+                    (PLANNED, "binary"): calls.binary_call(planned, "tiny", row, expected),
                 }
             )
-    _publish(alone, cells)
+    _publish(alone, cells, money.measure())
+
+
+def _customers(state: Path) -> tuple[str, str]:
+    database = Database.open(state)
+    set_price(database, "*", per_call_nano=1_000, per_compute_second_nano=1_000_000_000, now_ns=time.time_ns())
+    keys = money.customers(database, load_or_create_pepper(state))
+    database.close()
+    return keys
 
 
 Cells = dict[tuple[str, str, int], Measurement]
@@ -46,7 +67,7 @@ def _measure(ways: dict[tuple[str, str], calls.RestCall]) -> Cells:
     return {cell: median(measured) for cell, measured in rounds.items()}
 
 
-def _publish(alone: in_process.InProcess, cells: Cells) -> None:
+def _publish(alone: in_process.InProcess, cells: Cells, cost: money.Cost) -> None:
     rows = [
         _row(server, body, cell, alone, cells["FastAPI", body, connections])
         for (server, body, connections), cell in sorted(cells.items(), key=lambda item: (item[0][1:], item[0][0]))
@@ -58,7 +79,10 @@ def _publish(alone: in_process.InProcess, cells: Cells) -> None:
         f"{alone.p50_ms * 1e3:.0f} µs) and {report.number(alone.two_threads_per_s)} on two.",
         "HTTP/1.1 in plaintext; client and server share the cores. `added` is the median less the in-process median. "
         "`of in-process` is against two threads. The FastAPI application neither authenticates, batches nor meters; "
-        f"its binary bodies are bare float32. The median of {ROUNDS} rounds in turn.",
+        f"its binary bodies are bare float32. The median of {ROUNDS} rounds in turn. `{PLANNED}` is a tenant with five "
+        "limits and a strict budget, none of which it reaches; the other tenant has no plan.",
+        f"Gate, limits, budget and meter alone, on one thread: {cost.with_us:.1f} µs of CPU a call with that plan, "
+        f"{cost.without_us:.1f} without a plan.",
     )
     table = report.Table("Tiny MLP, one row a call", columns, rows, notes)
     binary, idle = cells["Airserve", "binary", 32], cells["Airserve", "binary", 1]
@@ -70,6 +94,12 @@ def _publish(alone: in_process.InProcess, cells: Cells) -> None:
             binary.server_us / cells["FastAPI", "binary", 32].server_us,
             1,
             at_most=True,
+        ),
+        report.Goal("gate, limits, budget and meter of a call, µs of CPU", cost.with_us, 40, at_most=True),
+        report.Goal(
+            "calls per second with limits and a strict budget, as a share of those without a plan",
+            cells[PLANNED, "binary", 32].calls_per_s / binary.calls_per_s,
+            0.97,
         ),
         report.Goal("added to the median at one connection, ms", idle.p50_ms - alone.p50_ms, 1, at_most=True),
     ]

@@ -40,12 +40,18 @@ class Service:
 
 
 @contextlib.contextmanager
-def airserve(publications: Sequence[Publication]) -> Iterator[Service]:
-    """A service with these models, in a state folder of its own that goes when it stops."""
+def airserve(
+    publications: Sequence[Publication], prepare: Callable[[Path], None] = lambda state: None
+) -> Iterator[Service]:
+    """A service with these models, in a state folder of its own that goes when it stops.
+
+    `prepare` may do more to the state folder before it starts.
+    """
     with tempfile.TemporaryDirectory(prefix="airserve-bench-") as folder:
         state = Path(folder) / "state"
         for publication in publications:
             _publish(state, publication)
+        prepare(state)
         ready_file = Path(folder) / "ready.json"
         command: list[str | Path] = [_COMMAND, "up", "--state-dir", state, "--port", "0", "--ready-file", ready_file]
         with _process([*command, "--no-demo", "--log-level", "warning"], Path(folder) / "log") as process:

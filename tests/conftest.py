@@ -22,6 +22,7 @@ from tests import large_models, postgres
 from tests.models_for_tests import save_failing, save_linear, save_slow
 
 AIRSERVE = str(Path(sys.executable).with_name("airserve"))
+_started: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass
@@ -70,6 +71,7 @@ def start_service(state_dir: Path, *arguments: str, environment: dict[str, str] 
             stderr=log,
             env={**os.environ, **(environment or {})},
         )
+    _started.append(process)
     end = time.monotonic() + 60
     while not ready_file.exists():
         assert process.poll() is None, Path(log.name).read_text()[-3000:]
@@ -115,6 +117,13 @@ def database(tmp_path: Path, database_url: str | None, sqlite_file: Path) -> Ite
     database = Database.open(tmp_path / "state", database_url)
     yield database
     database.close()
+
+
+def pytest_sessionfinish() -> None:
+    """No service of a test that failed half-way goes on running."""
+    for process in _started:
+        if process.poll() is None:
+            process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ class Upstream:
 
     url: str = ""
     usage: bool = True
+    counts: tuple[int, int, int] = (11, 3, 5)
     stall_after: int | None = None
     break_after: int | None = None
     delay_s: float = 0.0
@@ -55,8 +56,12 @@ class Upstream:
                 yield _event([{"index": 0, **said, "finish_reason": None}])
             yield _event([{"index": 0, **({"delta": {}} if chat else {"text": ""}), "finish_reason": "stop"}])
             if self.usage and body.get("stream_options", {}).get("include_usage"):
-                counts = {"prompt_tokens": 11, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 3}}
-                yield _event([], usage=counts)
+                read, cached, written = self.counts
+                details = {"cached_tokens": cached}
+                yield _event(
+                    [],
+                    usage={"prompt_tokens": read, "completion_tokens": written, "prompt_tokens_details": details},
+                )
             yield b"data: [DONE]\n\n"
         except (asyncio.CancelledError, GeneratorExit):
             self.dropped += 1

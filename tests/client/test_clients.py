@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +93,26 @@ def test_a_service_that_never_answers_ends_with_the_deadline() -> None:
                     await client.infer("m", {"x": X}, timeout_ms=100)
 
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("harm", ["no certificate", "no key", "version 1", "no authority"])
+def test_a_certificate_that_cannot_be_used_is_told(kind: Any, harm: str, tmp_path: Path) -> None:
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=me -keyout me.key -out me.pem"
+    )
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    command = "openssl req -new -key me.key -subj /CN=me -out me.csr"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    command = "openssl x509 -req -in me.csr -signkey me.key -out old.pem"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    certificate, key = tmp_path / ("old.pem" if harm == "version 1" else "me.pem"), tmp_path / "me.key"
+    given = {"no certificate": (b"junk", key), "no key": (certificate, b"junk")}.get(harm, (certificate, key))
+    authority = (
+        b"-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n" if harm == "no authority" else None
+    )
+    with pytest.raises(InvalidInputError, match="cannot be used"):
+        kind("https://localhost:1", "key", ca=authority, certificate=given)
 
 
 def test_another_certificate_authority_is_not_trusted(service: Service) -> None:

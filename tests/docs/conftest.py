@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Service
+from tests.postgres import Postgres
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 90.0
@@ -49,6 +50,13 @@ def service_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def postgres_environment(postgres_server: Postgres) -> Iterator[dict[str, str]]:
+    """Two empty databases of a PostgreSQL server."""
+    with postgres_server.database("template0") as url, postgres_server.database("template0") as new_url:
+        yield {"DATABASE_URL": url, "NEW_DATABASE_URL": new_url}
 
 
 @pytest.fixture(scope="session")

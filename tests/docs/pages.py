@@ -68,7 +68,8 @@ def commands(fence: Fence) -> list[str]:
 
 def script(found: list[Fence], folder: Path) -> str:
     """A bash script that does what the page says; Python fences are written into `folder`."""
-    lines = ["set -eo pipefail"]
+    # What a page starts in the background ends with it, also where a command in between fails.
+    lines = ["set -eo pipefail", "trap 'jobs -p | xargs -r kill 2>/dev/null' EXIT"]
     if any(fence.info == "python" for fence in found):
         (folder / "interpreter.py").write_text(INTERPRETER)
         lines.append(f"coproc PYTHON {{ exec python {folder}/interpreter.py; }}")

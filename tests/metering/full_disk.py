@@ -2,7 +2,8 @@
 
     python full_disk.py FOLDER limit|disk
 
-Prints one JSON object: the ids that were recorded, the reasons of refusals, and what a reader finds at the end.
+Prints one JSON object: the ids that were recorded, how many batches were refused before anything was done for them, the
+reasons of refusals after that, and what a reader finds at the end.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import time
 from pathlib import Path
 
 from appender import event
@@ -29,9 +31,15 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     else:
         ballast.write_bytes(bytes(64 << 10))
-    journal = Journal.open(folder, "n", segment_bytes=1 << 30)
-    recorded, messages = [], set()
+    journal = Journal.open(folder, "n", segment_bytes=1 << 30, reserve_bytes=16 << 10)
+    recorded, messages, refused = [], set(), 0
     for batch in range(120):
+        while not is_admitted(journal):
+            refused += 1
+            assert found_ids(folder) == recorded
+            if kind == "disk" and refused == 5:
+                ballast.unlink()
+            time.sleep(0.02)
         ids = [f"{batch}-{number}" for number in range(BATCH)]
         try:
             journal.append([event(each) for each in ids])
@@ -40,10 +48,18 @@ def main() -> None:
             messages.add(error.message)
             found = found_ids(folder)
             assert found == recorded, "a refused batch left something behind"
-            if kind == "disk" and ballast.exists() and batch > 100:
-                ballast.unlink()
     journal.close()
-    print(json.dumps({"recorded": recorded, "found": found_ids(folder), "messages": sorted(messages)}))
+    found = found_ids(folder)
+    print(json.dumps({"recorded": recorded, "found": found, "refused": refused, "messages": sorted(messages)}))
+
+
+def is_admitted(journal: Journal) -> bool:
+    try:
+        journal.admit()
+    except OverloadedError as error:
+        assert "usage cannot be recorded" in error.message
+        return False
+    return True
 
 
 def found_ids(folder: Path) -> list[str]:

@@ -46,8 +46,7 @@ def test_on_a_full_disk_calls_are_refused_and_recorded_again_once_there_is_room(
     run = shlex.join([sys.executable, str(SCRIPT), str(disk / "journal"), "disk"])
     result = outcome_of([*IN_OWN_MOUNTS, f"{mount} && {run}"])
     assert result["found"] == result["recorded"]
-    assert (
-        len(result["messages"]) == 1 and "usage cannot be recorded (No space left on device)" in result["messages"][0]
-    )
-    assert 0 < len(result["recorded"]) < 120 * 16
-    assert result["recorded"][-1] == "119-15"
+    # Every batch whose work was begun is there: none was computed and then refused.
+    assert result["messages"] == []
+    assert len(result["recorded"]) == 120 * 16
+    assert result["refused"] >= 5

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +187,116 @@ def test_a_failed_write_that_cannot_be_cut_back_does_not_count_either(
     journal.append(events(make_event, "d"))
     journal.close()
     assert (journal.epoch, ids_of(tmp_path)) == (2, ["a", "d"])
+
+
+def wait_until_admitted(journal: Journal) -> None:
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            journal.admit()
+        except OverloadedError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError("the journal did not recover within ten seconds")
+
+
+def test_on_a_full_disk_calls_in_flight_are_recorded_and_new_ones_refused_until_there_is_room(
+    tmp_path: Path, make_event: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal.open(tmp_path, "n", reserve_bytes=4096)
+    reserve = tmp_path / "n.reserve"
+    assert reserve.stat().st_size == 4096
+    journal.admit()
+    write, full = os.write, threading.Event()
+
+    def on_a_full_disk(fd: int, data: bytes) -> int:
+        if reserve.exists() and full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, data)
+
+    def no_room(fd: int, offset: int, size: int) -> None:
+        if full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", on_a_full_disk)
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    full.set()
+    journal.append(events(make_event, "in flight"))
+    assert not reserve.exists()
+    for _ in range(2):
+        with pytest.raises(OverloadedError, match="No space left on device"):
+            journal.admit()
+    journal.append(events(make_event, "also in flight"))
+    full.clear()
+    wait_until_admitted(journal)
+    assert reserve.exists()
+    journal.append(events(make_event, "after"))
+    journal.close()
+    assert ids_of(tmp_path) == ["in flight", "also in flight", "after"]
+
+
+@pytest.mark.parametrize("durability", ["group", "power"])
+def test_a_disk_that_fails_to_sync_admits_nobody_until_a_new_segment_reaches_it(
+    tmp_path: Path, make_event: Any, monkeypatch: pytest.MonkeyPatch, durability: Any
+) -> None:
+    journal = Journal.open(tmp_path, "n", durability=durability, group_ms=1)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", no_longer)
+        with contextlib.suppress(OverloadedError):
+            journal.append(events(make_event, "a"))
+        with pytest.raises(OverloadedError, match="see to the disk"):
+            journal.sync()
+        with pytest.raises(OverloadedError, match="see to the disk"):
+            journal.admit()
+    wait_until_admitted(journal)
+    assert journal.epoch >= 2
+    journal.close()
+
+
+@pytest.mark.parametrize("call", ["open", "write", "ftruncate", "fsync", "fdatasync"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
+def test_whichever_call_fails_at_whichever_time_what_was_acknowledged_is_there_once_and_it_goes_on(
+    tmp_path: Path, make_event: Any, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    real = getattr(os, call)
+    for fails_at in range(1, 7):
+        folder = tmp_path / str(fails_at)
+        journal = Journal.open(folder, "n", segment_bytes=250, durability="power")
+        passes = itertools.count(1)
+
+        def failing(*arguments: Any, **named: Any) -> Any:
+            if next(passes) == fails_at:
+                raise OSError(number, os.strerror(number))
+            return real(*arguments, **named)
+
+        recorded, refused = [], []
+        with monkeypatch.context() as broken:
+            broken.setattr(os, call, failing)
+            for call_id in map(str, range(8)):
+                try:
+                    journal.append(events(make_event, call_id))
+                except OverloadedError:
+                    refused.append(call_id)
+                else:
+                    recorded.append(call_id)
+            wait_until_admitted(journal)
+        journal.append(events(make_event, "after"))
+        journal.close()
+        found = ids_of(folder)
+        assert len(set(found)) == len(found)
+        # What was refused after its write may be there, as if the process had died before it could answer.
+        assert [each for each in found if each not in refused] == [*recorded, "after"]
+        assert len(refused) <= 1
+
+
+def test_a_node_whose_clock_was_set_back_between_two_starts_does_not_stamp_earlier_calls(
+    tmp_path: Path, make_event: Any
+) -> None:
+    journal = Journal.open(tmp_path, "n")
+    ahead_ns = journal.admit() + 60 * 10**9
+    journal.append([make_event(id="a", admitted_ns=ahead_ns)])
+    journal.close()
+    journal = Journal.open(tmp_path, "n")
+    assert journal.admit() == ahead_ns
+    journal.close()

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -16,10 +14,12 @@ from airserve.metering.prices import (
     MAX_PRICE_NANO,
     Price,
     amount_nano,
+    insert_price,
     load_prices,
     partial_amount_nano,
     set_price,
 )
+from airserve.metering.tiers import Step
 from airserve.storage import tables
 from airserve.storage.database import Database
 
@@ -82,10 +82,8 @@ def test_an_amount_that_the_ledger_cannot_hold_and_negative_time_are_refused() -
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    database = Database.open(tmp_path)
-    yield database
-    database.close()
+def db(database: Database) -> Database:
+    return database
 
 
 def test_without_any_price_calls_are_free(db: Database) -> None:
@@ -142,3 +140,24 @@ def test_a_price_of_tokens_that_makes_no_sense_is_refused(db: Database, kind: st
     for nano in (-1, MAX_PRICE_NANO + 1):
         with pytest.raises(InvalidInputError, match=f"a million .*{kind}"):
             set_price(db, "m", now_ns=1, **{f"per_million_{kind}_tokens_nano": nano})
+
+
+def test_a_megabyte_of_request_and_reply_is_priced_and_tiers_do_not_change_what_a_call_costs(db: Database) -> None:
+    price = set_price(db, "m", per_call_nano=10, per_megabyte_nano=3_000_000, now_ns=1, tiers={"calls": [Step(5, 2)]})
+    assert amount_nano(price, 0, size_bytes=500_000) == 10 + 1_500_000
+    assert load_prices(db).of("m") == price
+    with pytest.raises(InvalidInputError, match="0 bytes"):
+        amount_nano(price, 0, size_bytes=-1)
+
+
+def test_a_plan_has_its_own_price_of_a_model_then_of_every_model_then_the_list(db: Database) -> None:
+    with db.write() as connection:
+        made = {
+            (plan, model): insert_price(connection, Price(0, model, 1, 2, "EUR", plan_id=plan), 1)
+            for plan, model in (("team", "digits"), ("team", "*"), (None, "digits"), (None, "*"))
+        }
+    book = load_prices(db)
+    assert book.of("digits", "team") == made["team", "digits"]
+    assert book.of("chat", "team") == made["team", "*"]
+    assert book.of("digits", "other") == book.of("digits") == made[None, "digits"]
+    assert book.of("chat", "other") == made[None, "*"]

@@ -100,6 +100,50 @@ def test_a_folder_that_is_no_such_encoder_says_why(
     assert not (tmp_path / "out").exists()
 
 
+def _safetensors(header: Any, data: bytes = bytes(64), *, length: int | None = None) -> bytes:
+    """A file with this header; `length` is what it says of it."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+
+
+def _tensor(shape: list[int], *offsets: int, dtype: str = "F32") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": list(offsets)}
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        _safetensors({"a": _tensor([16], 0, 64)}, length=1 << 40),
+        _safetensors({"a": _tensor([16], 0, 64)}, length=(1 << 64) - 1),
+        _safetensors(b" " * (100 << 20)),
+        _safetensors(b"{" * 1000),
+        _safetensors(b""),
+        b"",
+        _safetensors({"a": _tensor([8], 0, 32), "b": _tensor([8], 16, 48)}, bytes(48)),
+        _safetensors({"a": _tensor([4], 0, 16), "b": _tensor([4], 32, 48)}, bytes(48)),
+        _safetensors({"a": _tensor([16], 0, 64)}, bytes(32)),
+        _safetensors({"a": _tensor([16], 0, 64)}, bytes(128)),
+        _safetensors({"a": _tensor([8], 0, 64)}),
+        _safetensors({"a": _tensor([16], 64, 0)}),
+        _safetensors({"a": _tensor([4194305, 4194305, 211106198978564], 0, 64)}),
+        _safetensors({"a": _tensor([-16], 0, 64)}),
+        _safetensors({"a": _tensor([16], 0, 64, dtype="PICKLE")}),
+        _safetensors({f"t{n}": _tensor([0], 0, 0) for n in range(100_000)}, b""),
+    ],
+    ids=[
+        "header beyond the file", "header of 2^64", "header of 100 MB", "no JSON", "no header", "no byte", "overlap",
+        "gap", "cut off", "bytes of no tensor", "shape and size differ", "backwards", "overflow", "negative", "no type",
+        "100,000 tensors",
+    ],
+)  # fmt: skip
+def test_weights_that_lie_about_themselves_are_refused(bert: Path, weights: bytes, tmp_path: Path) -> None:
+    folder = changed(bert, tmp_path / "lying")
+    (folder / "model.safetensors").write_bytes(weights)
+    with pytest.raises(BadPackageError, match="lying"):
+        import_file(folder, tmp_path / "out", name="m")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_with_pickled_weights_alone_is_refused(bert: Path, tmp_path: Path) -> None:
     folder = changed(bert, tmp_path / "pickled")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")

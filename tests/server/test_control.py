@@ -47,6 +47,9 @@ NEEDED = {
     ("GET", "/control/tenants/{tenant}/usage"): Action.USAGE,
     ("GET", "/control/tenants/{tenant}/invoices"): Action.INVOICES,
     ("GET", "/control/tenants/{tenant}/invoices/{number}"): Action.INVOICES,
+    ("GET", "/control/tenants/{tenant}/webhooks"): Action.WEBHOOKS,
+    ("POST", "/control/tenants/{tenant}/webhooks"): Action.WEBHOOKS,
+    ("DELETE", "/control/tenants/{tenant}/webhooks/{endpoint}"): Action.WEBHOOKS,
     ("GET", "/control/tenants/{tenant}/log"): Action.LOG,
     ("GET", "/control/log"): Action.LOG,
 }
@@ -60,6 +63,7 @@ BODIES: dict[str, Any] = {
     "/keys": {"name": "phone", "models": ["digits"]},
     "/rotate": {"overlap_seconds": 60},
     "/subscriptions": {"plan": None},
+    "/webhooks": {"url": "https://example.org/hook"},
     "/budgets": {"limit_nano": 10**9, "mode": "strict"},
     "/billing": {"legal_name": "Alpha Ltd", "address": "1 Way\nTown"},
     "/tenants/{tenant}": {"status": "active"},
@@ -194,6 +198,16 @@ def test_a_tenant_is_run_by_its_own_people(control: Control) -> None:
         ("member:developer@alpha.org", "project.payload_logging"),
         ("member:billing@alpha.org", "tenant.billing"),
     ]
+
+
+def test_an_owner_is_told_of_what_happens_and_nobody_elses_endpoint_is_touched(control: Control) -> None:
+    own = "/control/tenants/me/webhooks"
+    status, made = control.call("alpha owner", "POST", own, {"url": "https://93.184.216.34/hook"})
+    assert status == 201 and made["secret"].startswith("whsec_")
+    assert control.call("beta owner", "DELETE", f"{own}/{made['endpoint']['id']}")[0] == 404
+    assert control.call("alpha owner", "POST", own, {"url": "http://169.254.169.254/latest"})[0] == 400
+    assert control.call("alpha owner", "DELETE", f"{own}/{made['endpoint']['id']}")[0] == 200
+    assert control.call("alpha owner", "GET", own) == (200, [])
 
 
 def test_nobody_makes_a_key_that_opens_more_than_their_own(control: Control) -> None:

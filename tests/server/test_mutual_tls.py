@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import socket
 import ssl
 import threading
 import time
@@ -27,7 +29,10 @@ X = {"x": np.zeros((1, 64), np.float32)}
 Certificate = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
-def certificate(name: str, issuer: Certificate | None = None, *, authority: bool = False) -> Certificate:
+def certificate(
+    name: str, issuer: Certificate | None = None, *, authority: bool = False, hours: tuple[int, int] = (-1, 24)
+) -> Certificate:
+    """One that is good from and until `hours` from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer = issuer[1] if issuer else key
@@ -36,8 +41,8 @@ def certificate(name: str, issuer: Certificate | None = None, *, authority: bool
         x509.CertificateBuilder(
             issuer[0].subject if issuer else subject, subject, key.public_key(), x509.random_serial_number()
         )
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now + dt.timedelta(hours=hours[0]))
+        .not_valid_after(now + dt.timedelta(hours=hours[1]))
         .add_extension(x509.BasicConstraints(authority, None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(signer, hashes.SHA256())
@@ -163,6 +168,67 @@ def test_a_key_may_be_bound_to_one_certificate(service: Service, authority: Cert
     until(lambda: not refused(service, key, mine, (UnreachableError, MissingKeyError)))  # type: ignore[arg-type]
     with pytest.raises(MissingKeyError, match="bound to another client certificate"):
         answered(service, key, other)
+
+
+@pytest.mark.parametrize("http", ["1.1", "2"])
+def test_a_certificate_of_another_time_does_not_come_past_the_handshake(
+    service: Service, tmp_path: Path, http: str
+) -> None:
+    devices, name = certificate(f"clocks of {http}", authority=True), f"clocks-{http.replace('.', '-')}"
+    (tmp_path / "ca.pem").write_bytes(pem(devices)[0])
+    service.run("tenants", "create", name)
+    service.run("authorities", "add", name, str(tmp_path / "ca.pem"))
+    key = service.run("keys", "create", name)["key"]
+    until(lambda: not refused(service, key, certificate("now", devices), (UnreachableError, MissingKeyError), http))  # type: ignore[arg-type]
+    for hours in ((-48, -1), (1, 48)):
+        with pytest.raises(UnreachableError):
+            answered(service, key, certificate("then", devices, hours=hours), http)
+
+
+def test_a_handshake_that_is_none_ends_and_others_go_on(service: Service, authority: Certificate) -> None:
+    port = int(service.ready["url"].rpartition(":")[2])
+    begun = b"\x16\x03\x01\x40\x00\x01"
+    with contextlib.ExitStack() as half_open:
+        for _ in range(50):
+            connection = half_open.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            connection.sendall(begun)
+        for sent in (
+            b"\x16\x03\x01\x00\x05hello",
+            b"\x15\x03\x03\x00\x02\x02\x28",
+            b"\x16\x03\x01\xff\xff" + b"\xff" * 65535,
+        ):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as broken:
+                broken.sendall(sent)
+                said = b""
+                with contextlib.suppress(ConnectionError):
+                    said = broken.recv(65536)
+                # Nothing, an alert of TLS, or, to what does not begin as TLS does, a sentence in plaintext.
+                assert said[:1] in (b"", b"\x15") or b"this is not HTTP/1.1" in said, said
+        assert answered(service, service.key, None)["probabilities"].shape == (1, 10)
+
+
+def test_plaintext_is_for_this_machine_alone(service: Service, own: Certificate, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # Nothing is sent: this only asks which address of ours leads outside.
+        probe.connect(("198.51.100.1", 9))
+        outside = probe.getsockname()[0]
+    renew(tmp_path, certificate("localhost", own))
+    everywhere = start_service(
+        tmp_path / "state", "--host", "0.0.0.0", "--tls-cert", str(tmp_path / "server.pem"),
+        "--tls-key", str(tmp_path / "server.key"),
+    )  # fmt: skip
+    port = int(everywhere.ready["url"].rpartition(":")[2])
+    asked = f"GET /v2/health/live HTTP/1.1\r\nhost: {outside}\r\n\r\n".encode()
+    try:
+        for address, answers in (("127.0.0.1", True), (outside, False)):
+            with socket.create_connection((address, port), timeout=20) as plain:
+                plain.sendall(asked)
+                said = b""
+                with contextlib.suppress(ConnectionError):
+                    said = plain.recv(65536)
+                assert said.startswith(b"HTTP/1.1 200") is answers, said
+    finally:
+        assert everywhere.stop() == 0
 
 
 def test_who_says_what_certificate_it_has_is_not_believed(service: Service, authority: Certificate) -> None:

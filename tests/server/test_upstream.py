@@ -76,6 +76,18 @@ def test_a_chat_is_forwarded_streamed_and_metered_by_the_counts_of_the_other_ser
     assert {headers["authorization"] for _, _, headers in upstream.requests} == {f"Bearer {KEY}"}
 
 
+def test_counts_that_no_answer_can_have_are_brought_into_range(
+    client: openai.OpenAI, reseller: Service, upstream: Upstream
+) -> None:
+    before, upstream.counts = len(ledger_with(reseller, "ok", 0)), (10**30, 10**20, 1 << 62)
+    try:
+        answer = client.chat.completions.create(model="chat", messages=MESSAGES)
+    finally:
+        upstream.counts = (11, 3, 5)
+    assert answer.choices[0].message.content == "".join(WORDS)
+    assert ledger_with(reseller, "ok", before + 1)[-1] == ("ok", 1 << 30, 1 << 30, 1 << 30)
+
+
 def test_what_the_other_server_refuses_is_the_callers_affair_or_the_operators(
     client: openai.OpenAI, upstream: Upstream
 ) -> None:

@@ -17,6 +17,8 @@ class Waiter:
     deadline_ns: int = FREE
     group: object = None
     cancelled: bool = False
+    priority: int = 0
+    share: int = 1
 
 
 def nothing(rows: int) -> int:
@@ -73,7 +75,7 @@ def test_a_tenant_cannot_gain_by_asking_one_call_at_a_time() -> None:
     for _ in range(20):
         queue.push(Waiter("steady"))
     for _ in range(20):
-        if not any(entry for entry in queue._waiting.get("single", [])):
+        if not any(entry for entry in queue._waiting.get((0, "single"), [])):
             queue.push(Waiter("single", rows=4))
         for call in queue.take(0, 4, nothing).calls:
             served[call.tenant_id] += call.rows
@@ -119,6 +121,44 @@ def test_a_call_whose_client_has_gone_is_not_computed() -> None:
     assert len(queue) == 0
 
 
+def test_a_higher_class_goes_first_however_late_it_comes() -> None:
+    queue: DeadlineQueue[Waiter] = DeadlineQueue(100)
+    for _ in range(4):
+        queue.push(Waiter("many", deadline_ns=1))
+    urgent = [Waiter("paying", deadline_ns=1000, priority=2) for _ in range(3)]
+    for call in urgent:
+        queue.push(call)
+    assert queue.take(0, 2, nothing).calls == urgent[:2]
+    # What one class does not fill is filled from the next.
+    batch = queue.take(0, 2, nothing)
+    assert [call.tenant_id for call in batch.calls] == ["paying", "many"]
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 4))
+def test_tenants_of_a_class_are_served_in_proportion_to_their_shares(first: int, second: int, rows: int) -> None:
+    queue: DeadlineQueue[Waiter] = DeadlineQueue(1000)
+    for _ in range(100):
+        queue.push(Waiter("a", share=first, rows=rows))
+        queue.push(Waiter("b", share=second))
+    served = {"a": 0, "b": 0}
+    for _ in range(12):
+        for call in queue.take(0, 8, nothing).calls:
+            served[call.tenant_id] += call.rows
+    # Start-time fair queueing: virtual times differ by one call of each at most.
+    assert abs(served["a"] / first - served["b"] / second) <= rows / first + 1 / second
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), min_size=1, max_size=40), st.integers(1, 8))
+def test_nothing_of_a_lower_class_leaves_while_a_higher_one_could(calls: list[tuple[str, int]], size: int) -> None:
+    queue: DeadlineQueue[Waiter] = DeadlineQueue(1000)
+    for tenant, priority in calls:
+        queue.push(Waiter(tenant, priority=priority))
+    order = []
+    while len(queue):
+        order += [call.priority for call in queue.take(0, size, nothing).calls]
+    assert order == sorted((priority for _, priority in calls), reverse=True)
+
+
 waiters = st.builds(
     Waiter,
     tenant_id=st.sampled_from("abc"),
@@ -126,6 +166,8 @@ waiters = st.builds(
     deadline_ns=st.integers(1, 400),
     group=st.sampled_from([(1,), (2,)]),
     cancelled=st.booleans(),
+    priority=st.integers(-1, 2),
+    share=st.integers(1, 4),
 )
 
 

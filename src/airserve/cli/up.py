@@ -38,6 +38,9 @@ def up(
     state_dir: StateDir,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = None,
     port: Annotated[int | None, typer.Option(help="The one port, TCP and UDP; 0 for any that is free.")] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="PostgreSQL that several servers can share: postgresql://user@host/name.")
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.", exists=True)] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.", exists=True)] = None,
     ready_file: Annotated[
@@ -54,10 +57,18 @@ def up(
     from airserve.server.settings import load_settings
     from airserve.server.supervisor import serve
 
-    settings = load_settings(state_dir, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, log_level=log_level)
+    settings = load_settings(
+        state_dir,
+        database_url=database_url,
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        log_level=log_level,
+    )
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
-    credentials = prepare(settings.state_dir, demo=demo)
+    credentials = prepare(settings, demo=demo)
 
     def on_ready(address: Address) -> None:
         ready = _ready_object(address, credentials, settings)
@@ -73,12 +84,11 @@ def up(
 
 
 def _ready_object(address: Address, credentials: Credentials, settings: Settings) -> dict[str, Any]:
-    from airserve.models.catalog import Catalog
-    from airserve.storage.database import Database
+    from airserve.server.installation import open_catalog, open_database
 
-    database = Database.open(settings.state_dir)
+    database = open_database(settings)
     try:
-        models = sorted({spec.model for spec in Catalog(database, settings.state_dir / "store").deployments()})
+        models = sorted({spec.model for spec in open_catalog(settings, database).deployments()})
     finally:
         database.close()
     return {

@@ -40,7 +40,7 @@ from airserve.client.exchange import (
 )
 from airserve.client.pictures import OUTPUTS, Labels, parse_labels, picture_inputs
 from airserve.client.streams import AsyncChatStream
-from airserve.client.transport import NETWORK_ERRORS, Pem, as_response, lower_headers, no_answer, transport_options
+from airserve.client.transport import NETWORK_ERRORS, Pem, as_response, lower_headers, no_answer, open_transport
 from airserve.core.call import Tensors
 from airserve.core.errors import AirserveError
 
@@ -68,7 +68,7 @@ class AsyncClient:
         self._settings = Settings(check_url(url, http), key, timeout_ms, retries)
         self._sealed_identity = sealed_identity
         self._sealed_keys: SealedKeys | None = None
-        self._transport = pyqwest.HTTPTransport(**transport_options(http, ca, certificate))
+        self._transport = open_transport(pyqwest.HTTPTransport, http, ca, certificate)
         self._http = pyqwest.Client(self._transport)
         self._last: contextvars.ContextVar[Timings | None] = contextvars.ContextVar("last", default=None)
 

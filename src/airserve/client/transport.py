@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyqwest
 
@@ -13,6 +14,7 @@ from airserve.core.errors import AirserveError, DeadlineExceededError, InvalidIn
 NETWORK_ERRORS = (OSError, pyqwest.ReadError, pyqwest.WriteError, pyqwest.RemoteProtocolError)
 Pem = str | Path | bytes
 """A file, or its content."""
+T = TypeVar("T")
 _VERSION_OF = {
     "1.1": pyqwest.HTTPVersion.HTTP1,
     "2": pyqwest.HTTPVersion.HTTP2,
@@ -20,7 +22,19 @@ _VERSION_OF = {
 }
 
 
-def transport_options(http: str, ca: Pem | None, certificate: tuple[Pem, Pem] | None = None) -> dict[str, Any]:
+def open_transport(kind: Callable[..., T], http: str, ca: Pem | None, certificate: tuple[Pem, Pem] | None) -> T:
+    """A transport of pyqwest, of this kind. Raises `InvalidInputError` for certificates that cannot be used."""
+    options = _options(http, ca, certificate)
+    try:
+        return kind(**options)
+    except (RuntimeError, ValueError) as error:
+        raise InvalidInputError(
+            f"CA certificate, client certificate or its key cannot be used ({str(error)[:200]}); they are PEM, and "
+            "certificates X.509 of version 3"
+        ) from None
+
+
+def _options(http: str, ca: Pem | None, certificate: tuple[Pem, Pem] | None) -> dict[str, Any]:
     """Keyword arguments for pyqwest's transports; `ca` is PEM or a path to it, None the system's authorities.
 
     `certificate` is the client's own for mutual TLS, and its private key.

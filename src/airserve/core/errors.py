@@ -41,6 +41,36 @@ class ContextOverflowError(InvalidInputError):
     code = "context_length_exceeded"
 
 
+class UnsealError(InvalidInputError):
+    """A sealed call that cannot be opened; the sentence is the same for every reason."""
+
+    code = "unseal_failed"
+
+
+class SealedKeyError(InvalidInputError):
+    """A sealed call to a key that its model does not have (any more), or a key that cannot be trusted or used."""
+
+    code = "sealed_key"
+
+
+class SealedClockError(InvalidInputError):
+    """A sealed call whose time is too far from the service's."""
+
+    code = "sealed_clock"
+
+
+class SealedReplayError(InvalidInputError):
+    """A sealed call that was taken before."""
+
+    code = "sealed_replay"
+
+
+class KeyInUrlError(InvalidInputError):
+    """An API key in a URL: it is in the logs of everybody on the way."""
+
+    code = "key_in_url"
+
+
 class MissingKeyError(AirserveError):
     """No API key, or one that is not known, malformed, expired or revoked."""
 
@@ -106,12 +136,36 @@ class ConflictError(AirserveError):
     grpc_status = "ALREADY_EXISTS"
 
 
+class KeyInUseError(ConflictError):
+    """A call with the same Idempotency-Key has not ended yet."""
+
+    code = "idempotency_key_in_use"
+    grpc_status = "ABORTED"
+    retryable = True
+
+
+class KeyReusedError(AirserveError):
+    """An Idempotency-Key came again with another request."""
+
+    code = "idempotency_key_reused"
+    http_status = 422
+    grpc_status = "INVALID_ARGUMENT"
+
+
 class TooLargeError(AirserveError):
     """The body, package or tensor is over a limit."""
 
     code = "too_large"
     http_status = 413
     grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class TargetTooLongError(AirserveError):
+    """The request's path and query are over the limit."""
+
+    code = "target_too_long"
+    http_status = 414
+    grpc_status = "INVALID_ARGUMENT"
 
 
 class UnsupportedEncodingError(AirserveError):
@@ -213,10 +267,35 @@ class BadPackageError(InvalidInputError):
     code = "bad_package"
 
 
+class UnsafeFormatError(BadPackageError):
+    """A file that can run code when it is loaded, whatever it is called: a pickle and what holds one."""
+
+    code = "unsafe_format"
+    http_status = 415
+
+
+class ModelRejectedError(BadPackageError):
+    """A graph over a limit, or one that killed, hung or exhausted the process that tried it."""
+
+    code = "model_rejected"
+
+
+class UnsignedModelError(ForbiddenError):
+    """Only signed models are served here, and this one bears no signature of a trusted key."""
+
+    code = "unsigned_model"
+
+
 class DamagedJournalError(AirserveError):
     """The usage journal holds bytes that no crash explains; nothing of it is guessed."""
 
     code = "damaged_journal"
+
+
+class DamagedLogError(AirserveError):
+    """The log of who did what is not what was written: a row was changed, removed, moved or never signed."""
+
+    code = "damaged_log"
 
 
 def _family(root: type[AirserveError]) -> list[type[AirserveError]]:
@@ -225,7 +304,8 @@ def _family(root: type[AirserveError]) -> list[type[AirserveError]]:
 
 BY_CODE: dict[str, type[AirserveError]] = {kind.code: kind for kind in _family(AirserveError)}
 _BY_STATUS: dict[int, type[AirserveError]] = {}
-for _kind in BY_CODE.values():
+# The most general class of each status comes first: a status alone says no more.
+for _kind in sorted(BY_CODE.values(), key=lambda kind: len(kind.__mro__)):
     _BY_STATUS.setdefault(_kind.http_status, _kind)
 
 

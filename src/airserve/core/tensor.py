@@ -34,6 +34,9 @@ _NAME_OF = {dtype: name for name, dtype in NUMPY_OF.items()}
 MAX_ELEMENTS = 1 << 31
 """More elements than this in one tensor are refused before anything is allocated."""
 
+MAX_RANK = 64
+"""NumPy's own bound; a product of more sizes would be as expensive as its client likes."""
+
 
 def datatype_of(array: npt.NDArray[np.generic]) -> str:
     """The protocol's name of an array's dtype; strings of any kind are BYTES."""
@@ -79,12 +82,16 @@ def element_count(shape: Sequence[int], name: str) -> int:
 
     An axis of size 0 hides no overflow of the others, since NumPy refuses such shapes too.
     """
+    if len(shape) > MAX_RANK:
+        raise InvalidInputError(f"input '{name[:80]}' has a shape of {len(shape)} axes; at most {MAX_RANK} are taken")
     if min(shape, default=0) < 0:
-        raise InvalidInputError(f"input '{name}' has a negative size in its shape {list(shape)}; sizes are 0 or more")
+        raise InvalidInputError(
+            f"input '{name[:80]}' has a negative size in its shape {_short(shape)}; sizes are 0 or more"
+        )
     extent = math.prod(shape) or math.prod(size or 1 for size in shape)
     if extent > MAX_ELEMENTS:
         raise InvalidInputError(
-            f"shape {_short(shape)} of input '{name}' causes total element count "
+            f"shape {_short(shape)} of input '{name[:80]}' causes total element count "
             f"to exceed maximum size of {MAX_ELEMENTS}"
         )
     return 0 if 0 in shape else extent

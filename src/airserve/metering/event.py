@@ -23,9 +23,13 @@ class Outcome(enum.Enum):
     FAILED = "failed"
     PARTIAL = "partial"
     """A generation that ended early, after its first token: it costs the tokens that it used and nothing else."""
+    PROGRESS = "progress"
+    """No end: what a stream has used so far, on record before it leaves. The record of its end takes its place; where
+    its process died before that, it becomes `PARTIAL` (`metering/unfinished.py`). The ledger never holds it."""
 
 
 COSTS = (Outcome.OK, Outcome.PARTIAL)
+ENDS = tuple(outcome for outcome in Outcome if outcome is not Outcome.PROGRESS)
 
 
 class UsageEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -34,9 +38,10 @@ class UsageEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `id` is the id of the call: a retry carries the same one, and is charged once. `admitted_ns` is UTC, stamped
     once at admission: it decides the day that is billed. `compute_ns` is the call's share of its batch.
     `amount_nano` is in 1e-9 of `currency`, rated with the price `price_id` that was pinned at admission; 0 for any
-    outcome but `OK` and `PARTIAL`. Tokens are those of generations, as the engine counted them; `cached_tokens` are
-    part of `input_tokens`. `cap_nano` is what a strict budget had set aside for the call, the most it may cost; 0 where
-    there is none. New fields go to the end and carry a default, so that old journals stay readable.
+    outcome but `OK`, `PARTIAL` and `PROGRESS`. Tokens are those of generations, as the engine counted them;
+    `cached_tokens` are part of `input_tokens`. `cap_nano` is what a strict budget had set aside for the call, the most
+    it may cost; 0 where there is none. New fields go to the end and carry a default, so that old journals stay
+    readable.
     """
 
     id: str
@@ -80,7 +85,7 @@ def encode_event(event: UsageEvent) -> bytes:
     )  # fmt: skip
     if union >> 63:
         raise InvalidInputError(f"a usage event holds counts from 0 to {INT64_MAX}, this one does not: {event}")
-    if event.amount_nano and event.outcome not in COSTS:
+    if event.amount_nano and event.outcome not in (*COSTS, Outcome.PROGRESS):
         raise InvalidInputError(f"a call that ended '{event.outcome.value}' costs nothing, not {event.amount_nano}")
     return _encoder.encode(event)
 
@@ -88,3 +93,11 @@ def encode_event(event: UsageEvent) -> bytes:
 def decode_event(payload: bytes) -> UsageEvent:
     """The inverse of `encode_event`; raises `msgspec.MsgspecError` where the payload is no event."""
     return _decoder.decode(payload)
+
+
+def stamp_of(payload: bytes) -> int:
+    """When the call of an encoded event was admitted; 0 where another version has written what this one cannot read."""
+    try:
+        return _decoder.decode(payload).admitted_ns
+    except msgspec.MsgspecError:
+        return 0

@@ -2,30 +2,43 @@
 
 `append` is one `write`, so a killed process loses nothing that it has answered; a background `fdatasync` bounds what a
 power cut can lose. A write that fails counts for nothing: the file is cut back and the caller refuses its calls.
+
+Calls ask `admit` before anything is done for them. When the disk runs full, the calls in flight are still recorded, in
+room that was kept for them (`metering/reserve.py`), and new ones are refused until the disk has room again.
 """
 
 from __future__ import annotations
 
 import enum
-import errno
-import fcntl
 import logging
 import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from airserve.core.errors import AirserveError, ConflictError, OverloadedError
-from airserve.metering.event import UsageEvent, encode_event
+from airserve.core.crash_points import crash_point
+from airserve.core.errors import AirserveError, OverloadedError
+from airserve.metering.billing_clock import BillingClock
+from airserve.metering.event import UsageEvent, encode_event, stamp_of
+from airserve.metering.journal_files import close_all, create_segment, lock_node
 from airserve.metering.journal_format import SegmentName, check_node_id, encode_batch
+from airserve.metering.reserve import DISK_FULL, RESERVE_BYTES, Reserve
 from airserve.metering.segments import check_tail, segments_of
 
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 64 << 20
 GROUP_MS = 50
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+RETRY_S = 0.2
+"""How often a journal that could not be written looks whether it can."""
+
+
+class Position(NamedTuple):
+    """A place in a node's journal: everything of `epoch` up to number `lsn`."""
+
+    epoch: int
+    lsn: int
 
 
 class Durability(enum.Enum):
@@ -51,8 +64,14 @@ class Journal:
         durability: Durability,
         segment_bytes: int,
         group_ms: float,
+        reserve_bytes: int,
+        last_ns: int,
     ) -> None:
         """Use `Journal.open`."""
+        self._clock = BillingClock(last_ns)
+        self._reserve = Reserve(folder / f"{node_id}.reserve", reserve_bytes)
+        self._refusal: OverloadedError | None = None
+        self._recovery: threading.Thread | None = None
         self._folder = folder
         self._node_id = node_id
         self._epoch = epoch
@@ -89,6 +108,7 @@ class Journal:
         durability: Durability | Literal["os", "group", "power"] = Durability.GROUP,
         segment_bytes: int = SEGMENT_BYTES,
         group_ms: float = GROUP_MS,
+        reserve_bytes: int = RESERVE_BYTES,
     ) -> Journal:
         """Begin a new epoch of `node_id` in `folder`, which is created.
 
@@ -98,15 +118,19 @@ class Journal:
         """
         check_node_id(node_id)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = _lock(folder / f"{node_id}.lock", node_id)
+        lock = lock_node(folder / f"{node_id}.lock", node_id)
         try:
             mine = [segment for segment in segments_of(folder) if segment.node_id == node_id]
-            if mine:
-                check_tail(folder, mine[-1])
+            newest = check_tail(folder, mine[-1]) if mine else None
+            last_ns = stamp_of(newest.payload) if newest else 0
             epoch = max(after_epoch, mine[-1].epoch if mine else 0) + 1
-            journal = cls(folder, node_id, epoch, lock, Durability(durability), segment_bytes, group_ms)
+            journal = cls(
+                folder, node_id, epoch, lock, Durability(durability), segment_bytes, group_ms, reserve_bytes, last_ns
+            )
             with journal._write_lock:
                 journal._open_segment()
+                if not journal._reserve.take():
+                    journal._refuse_calls(_cannot_record(OSError(DISK_FULL[0], os.strerror(DISK_FULL[0]))))
         except BaseException:
             os.close(lock)
             raise
@@ -117,28 +141,44 @@ class Journal:
         """The number of this start of the node."""
         return self._epoch
 
-    def append(self, events: Sequence[UsageEvent]) -> None:
+    def admit(self) -> int:
+        """The stamp of a call that is admitted now: UTC nanoseconds, as a `BillingClock` gives them.
+
+        To be asked before anything is done for the call, on any thread: it opens no file. Raises `OverloadedError`
+        while usage cannot be recorded.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        return self._clock.now_ns()
+
+    def append(self, events: Sequence[UsageEvent]) -> Position:
         """Record `events`, all or none, in one `write`; when this returns, a killed process cannot lose them.
+
+        The position is that of the last of them.
 
         Raises `OverloadedError` where they cannot be recorded: the caller then refuses the calls. The next append
         tries again, so the journal recovers by itself when the disk does.
         """
         if not events:
-            return
+            return Position(self._epoch, self._lsn)
         payloads = [encode_event(event) for event in events]
         with self._write_lock:
             if self._closed:
                 raise OverloadedError("usage cannot be recorded any more: the server is stopping; try another one")
-            self._make_ready()
-            data = encode_batch(self._lsn + 1, payloads)
-            self._write(data)
-            self._lsn += len(payloads)
-            self._size += len(data)
-            position = (self._epoch, self._lsn)
+            try:
+                self._record(payloads)
+            except OverloadedError as refusal:
+                self._refuse_calls(refusal)
+                # These calls were admitted while there was room, and their work is done.
+                if not (_is_full(refusal) and self._reserve.release()):
+                    raise
+                self._record(payloads)
+            position = Position(self._epoch, self._lsn)
         if self._durability is Durability.POWER:
             self._sync_to(position)
         elif not self._dirty.is_set():
             self._dirty.set()
+        return position
 
     def sync(self) -> None:
         """Wait until all that was appended is on the disk; raises `OverloadedError` where the disk says no."""
@@ -154,15 +194,50 @@ class Journal:
             self._closed = True
         self._stop.set()
         self._dirty.set()
-        if self._syncer:
-            self._syncer.join()
+        for thread in (self._syncer, self._recovery):
+            if thread:
+                thread.join()
         try:
             self.sync()
         finally:
             with self._write_lock:
                 self._retire()
-                _close_all(self._retired)
+                close_all(self._retired)
                 os.close(self._lock_file)
+
+    def _record(self, payloads: Sequence[bytes]) -> None:
+        self._make_ready()
+        data = encode_batch(self._lsn + 1, payloads)
+        crash_point("journal.before_write")
+        self._write(data)
+        crash_point("journal.after_write")
+        self._lsn += len(payloads)
+        self._size += len(data)
+
+    def _refuse_calls(self, refusal: OverloadedError) -> None:
+        """Admit nobody from here on, until `_recover` has seen that the journal can be written. The lock is held."""
+        if self._closed:
+            return
+        self._refusal = refusal
+        if self._recovery is None:
+            self._recovery = threading.Thread(target=self._recover, name="journal-recovery", daemon=True)
+            self._recovery.start()
+
+    def _recover(self) -> None:
+        while not self._stop.wait(RETRY_S):
+            try:
+                with self._write_lock:
+                    self._reserve.release()
+                    if not self._reserve.take():
+                        continue
+                    self._make_ready()
+                if self._durability is not Durability.OS:
+                    self.sync()
+            except AirserveError:
+                continue
+            with self._write_lock:
+                self._refusal = self._recovery = None
+                return
 
     def _make_ready(self) -> None:
         """See that there is a segment to write to. The write lock is held."""
@@ -176,13 +251,7 @@ class Journal:
     def _open_segment(self) -> None:
         path = self._folder / str(SegmentName(self._node_id, self._epoch, self._seq + 1))
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            try:
-                _sync_folder(self._folder)
-            except OSError:
-                os.close(fd)
-                path.unlink()
-                raise
+            fd = create_segment(path)
         except OSError as error:
             raise _cannot_record(error) from error
         self._retire()
@@ -216,7 +285,7 @@ class Journal:
             self._new_epoch = True
         else:
             # A full disk gets room again; any other trouble may belong to this one file (its size limit, a bad block).
-            self._rotate = error.errno not in _DISK_FULL and self._size > 0
+            self._rotate = error.errno not in DISK_FULL and self._size > 0
 
     def _sync_in_groups(self, pause_s: float) -> None:
         while True:
@@ -241,45 +310,27 @@ class Journal:
                     files.append(os.dup(self._fd))
                 reached = (self._epoch, self._lsn)
             try:
+                crash_point("journal.before_sync")
                 for fd in files:
                     os.fdatasync(fd)
+                crash_point("journal.after_sync")
             except OSError as error:
                 # What the kernel could not write is marked clean: a second fdatasync would say yes and lie.
-                with self._write_lock:
-                    self._new_epoch = self._epoch == reached[0] or self._new_epoch
-                raise OverloadedError(
+                refusal = OverloadedError(
                     f"usage cannot be brought to the disk ({error.strerror}); see to the disk of the journal",
                     retry_after=5,
-                ) from error
+                )
+                with self._write_lock:
+                    self._new_epoch = self._epoch == reached[0] or self._new_epoch
+                    self._refuse_calls(refusal)
+                raise refusal from error
             finally:
-                _close_all(files)
+                close_all(files)
             self._synced = reached
 
 
-def _lock(path: Path, node_id: str) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise ConflictError(
-            f"another process writes the usage journal of node '{node_id}' in {path.parent}; stop it, or give this one "
-            "another state folder"
-        ) from error
-    return fd
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _close_all(files: list[int]) -> None:
-    while files:
-        os.close(files.pop())
+def _is_full(refusal: OverloadedError) -> bool:
+    return isinstance(refusal.__cause__, OSError) and refusal.__cause__.errno in DISK_FULL
 
 
 def _cannot_record(error: OSError) -> OverloadedError:

@@ -1,12 +1,15 @@
-"""The ledger: every call of every journal, once. Folding a journal into it may be repeated at will.
+"""The fold: every call of every journal comes into the ledger, once. It may be repeated at will.
 
-The rows and the mark that says how far a journal was read are written in one transaction, so whatever stops a fold
-leaves either both or none; and a row's id is that of its call, so reading a frame again changes nothing.
+The events, the entries that they make, what they take from budgets and the mark that says how far a journal was read
+are written in one transaction, so whatever stops a fold leaves either all or none; and a row's id is that of its call,
+so reading a frame again changes nothing. What a stream has recorded before its end makes no row
+(`metering/unfinished.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,10 +18,15 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from airserve.core.crash_points import crash_point
 from airserve.core.errors import DamagedJournalError
 from airserve.metering.event import Outcome, UsageEvent, decode_event
 from airserve.metering.journal_format import Frame, SegmentName
-from airserve.metering.segments import read_batches, segments_of
+from airserve.metering.leases import Spent, settle
+from airserve.metering.periods import DAY_NS
+from airserve.metering.segments import Mark, frames_after, segments_of
+from airserve.metering.unfinished import follow
+from airserve.metering.usage_postings import Charge, post_usage
 from airserve.storage import tables
 from airserve.storage.database import Database
 
@@ -28,6 +36,13 @@ CHUNK = 5_000
 Row = tuple[Any, ...]
 """A row of `usage_events`, in the order of its columns: the fields of the event, then its place in the journals."""
 _COLUMNS = [column.name for column in tables.usage_events.columns]
+_ID, _TENANT, _KEY, _PRICE, _AMOUNT, _CURRENCY, _ADMITTED, _PROJECT, _NODE, _EPOCH, _LSN = (
+    _COLUMNS.index(name)
+    for name in (
+        "id", "tenant_id", "key_id", "price_id", "amount_nano", "currency", "admitted_ns", "project_id", "node_id",
+        "epoch", "lsn",
+    )
+)  # fmt: skip
 _OUTCOME = UsageEvent.__struct_fields__.index("outcome") - 1
 
 
@@ -40,15 +55,6 @@ class FoldResult:
 
     def __add__(self, other: FoldResult) -> FoldResult:
         return FoldResult(self.inserted + other.inserted, self.duplicates + other.duplicates)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """How far one epoch was folded: the segment, the offset behind the last frame in it, and this frame's number."""
-
-    segment: int = 0
-    offset: int = 0
-    lsn: int = 0
 
 
 def ledger_id(tenant_id: str, call_id: str, outcome: Outcome = Outcome.OK, admitted_ns: int = 0) -> str:
@@ -65,17 +71,26 @@ def ledger_id(tenant_id: str, call_id: str, outcome: Outcome = Outcome.OK, admit
     return f"{charged}/{outcome.value}" + (f"/{admitted_ns}" if outcome is Outcome.PARTIAL else "")
 
 
-def fold(db: Database, journal_folder: Path, *, chunk: int = CHUNK) -> FoldResult:
+def fold(
+    db: Database, journal_folder: Path, *, chunk: int = CHUNK, clock_ns: Callable[[], int] = time.time_ns
+) -> FoldResult:
     """Bring the ledger up to date with every journal in `journal_folder`, at most `chunk` events a transaction.
 
-    Anybody may call it at any time, also while servers append and others fold. Raises `DamagedJournalError` where a
-    journal holds what no crash explains; everything before it is in the ledger then.
+    Anybody may call it at any time, also while servers append and others fold: writers of the database are alone, so
+    one folds at a time. `clock_ns` says when entries are posted. Raises `DamagedJournalError` where a journal holds
+    what no crash explains; everything before it, and all of every other journal, is in the ledger then.
     """
     total = FoldResult()
     segments = segments_of(journal_folder)
     marks = _marks(db) if segments else {}
+    damage: DamagedJournalError | None = None
     for (node_id, epoch), group in groupby(segments, key=lambda segment: (segment.node_id, segment.epoch)):
-        total += _fold_epoch(db, journal_folder, list(group), marks.get((node_id, epoch)), chunk)
+        try:
+            total += _fold_epoch(db, journal_folder, list(group), marks.get((node_id, epoch)), chunk, clock_ns)
+        except DamagedJournalError as error:
+            damage = damage or error
+    if damage:
+        raise damage
     return total
 
 
@@ -87,89 +102,132 @@ def last_epoch(db: Database, node_id: str) -> int:
 
 
 def _fold_epoch(
-    db: Database, folder: Path, segments: Sequence[SegmentName], mark: Mark | None, chunk: int
+    db: Database,
+    folder: Path,
+    segments: Sequence[SegmentName],
+    mark: Mark | None,
+    chunk: int,
+    clock_ns: Callable[[], int],
 ) -> FoldResult:
     total = FoldResult()
     while True:
-        start = mark or Mark()
-        _refuse_gaps(folder, segments, mark)
-        segment, frames = _next_frames(folder, segments, start, chunk)
+        segment, frames = frames_after(folder, segments, mark or Mark())
         if not frames:
             return total
-        rows = [_row(folder, segment, frame) for frame in frames]
-        with db.write() as connection:
+        frames = frames[:chunk]
+        events = [_event(folder, segment, frame) for frame in frames]
+        rows = [
+            _row(event, segment, frame.lsn)
+            for event, frame in zip(events, frames, strict=True)
+            if event.outcome is not Outcome.PROGRESS
+        ]
+        crash_point("fold.before_transaction")
+        with db.write(announce=False) as connection:
             current = _mark(connection, segment)
             if current == mark:
-                total += _insert(connection, rows)
+                follow(connection, segment.node_id, events)
+                crash_point("fold.after_unfinished")
+                if rows:
+                    total += _insert(connection, rows, clock_ns())
                 current = Mark(segment.seq, frames[-1].end, frames[-1].lsn)
+                crash_point("fold.before_mark")
                 _set_mark(connection, segment, current, is_new=mark is None)
+                crash_point("fold.before_commit")
+        crash_point("fold.after_commit")
         # Where somebody else has folded in the meantime, this goes on from where they are.
         mark = current
 
 
-def _next_frames(
-    folder: Path, segments: Sequence[SegmentName], mark: Mark, chunk: int
-) -> tuple[SegmentName, Sequence[Frame]]:
-    for segment in segments:
-        if segment.seq < mark.segment:
-            continue
-        offset = mark.offset if segment.seq == mark.segment else 0
-        frames = read_batches(folder, segment, offset, mark.lsn + 1, last=segment is segments[-1])
-        if frames:
-            return segment, frames[:chunk]
-    return segments[-1], ()
-
-
-def _refuse_gaps(folder: Path, segments: Sequence[SegmentName], mark: Mark | None) -> None:
-    """Segments that were folded may be gone; one that was not may not."""
-    expected = mark.segment if mark else 0
-    here = [segment.seq for segment in segments if segment.seq >= expected]
-    if mark and here and here[0] == expected + 1:
-        expected += 1
-    for want, seq in enumerate(here, start=expected):
-        if seq != want:
-            missing = SegmentName(segments[0].node_id, segments[0].epoch, want)
-            raise DamagedJournalError(
-                f"the usage journal has a gap: segment {folder / str(missing)} is missing and was not yet in the "
-                "ledger. Restore it from a backup; or move the later segments of the same epoch out of the folder, to "
-                "go on without the calls in them"
-            )
-
-
-def _row(folder: Path, segment: SegmentName, frame: Frame) -> Row:
+def _event(folder: Path, segment: SegmentName, frame: Frame) -> UsageEvent:
     try:
-        event = decode_event(frame.payload)
+        return decode_event(frame.payload)
     except msgspec.MsgspecError as error:
         raise DamagedJournalError(
             f"frame {frame.lsn} of {folder / str(segment)} is sound but no usage event that this version reads "
             f"({error}); fold it with the version that wrote it"
         ) from error
+
+
+def _row(event: UsageEvent, segment: SegmentName, lsn: int) -> Row:
     call_id, *fields = msgspec.structs.astuple(event)
     fields[_OUTCOME] = event.outcome.value
     event_id = ledger_id(event.tenant_id, call_id, event.outcome, event.admitted_ns)
-    return (event_id, *fields, segment.node_id, segment.epoch, frame.lsn)
+    return (event_id, *fields, segment.node_id, segment.epoch, lsn)
 
 
-def _insert(connection: sa.Connection, rows: list[Row]) -> FoldResult:
-    # Compiled once and given to the driver: SQLAlchemy's handling of each row's parameters costs more than the insert.
-    compiled = _insert_new(connection).compile(dialect=connection.dialect, column_keys=_COLUMNS)
-    parameters = rows if compiled.positional else [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-    inserted = connection.exec_driver_sql(str(compiled), parameters).rowcount
-    duplicates = len(rows) - inserted
-    if duplicates:
-        _check_all_there(connection, rows)
-    return FoldResult(inserted, duplicates)
+def _insert(connection: sa.Connection, rows: list[Row], now_ns: int) -> FoldResult:
+    """Insert what is new, and all that follows from it."""
+    new = _insert_events(connection, rows)
+    crash_point("fold.after_events")
+    charges = [
+        Charge(row[_ID], row[_TENANT], row[_AMOUNT], row[_CURRENCY], row[_PRICE], row[_ADMITTED])
+        for row in new
+        if row[_AMOUNT]
+    ]
+    post_usage(connection, charges, now_ns=now_ns)
+    crash_point("fold.after_postings")
+    settle(connection, _spent(new))
+    crash_point("fold.after_leases")
+    return FoldResult(len(new), len(rows) - len(new))
 
 
-def _insert_new(connection: sa.Connection) -> sa.Insert:
-    """INSERT … ON CONFLICT DO NOTHING, which SQLAlchemy spells per database."""
+def _spent(new: list[Row]) -> list[Spent]:
+    """What the new events take from budgets: one sum for all of a key's on one day, since budgets begin at midnight."""
+    sums: dict[tuple[str, str, str, int], int] = {}
+    for row in new:
+        if row[_AMOUNT]:
+            place = (row[_TENANT], row[_PROJECT], row[_KEY], row[_ADMITTED] // DAY_NS)
+            sums[place] = sums.get(place, 0) + row[_AMOUNT]
+    return [
+        Spent(tenant_id, project_id, key_id, amount, day * DAY_NS, new[0][_NODE], new[0][_EPOCH])
+        for (tenant_id, project_id, key_id, day), amount in sums.items()
+    ]
+
+
+def _insert_events(connection: sa.Connection, rows: list[Row]) -> list[Row]:
+    """Insert `rows`, which follow each other in one epoch; those that were new.
+
+    Which ones they were is seen by their places in the journal: nothing was at these places before, unless a mark was
+    lost, and a call that was known already does not take the place of its repetition.
+    """
+    known = _at_places(connection, rows)
+    statement, parameters = _insert_statement(connection, rows)
+    inserted = connection.exec_driver_sql(statement, parameters).rowcount
+    if inserted == len(rows):
+        return rows
+    there = _at_places(connection, rows) if inserted else known
+    new = [row for row in rows if row[_LSN] not in known and there.get(row[_LSN]) == row[_ID]]
+    _check_all_there(connection, rows)
+    return new
+
+
+def _at_places(connection: sa.Connection, rows: list[Row]) -> dict[int, str]:
+    """The ids of the events that the ledger has at the places of `rows`, by their number in the epoch."""
+    events = tables.usage_events.c
+    query = sa.select(events.lsn, events.id).where(
+        events.node_id == rows[0][_NODE],
+        events.epoch == rows[0][_EPOCH],
+        events.lsn.between(rows[0][_LSN], rows[-1][_LSN]),
+    )
+    return {row.lsn: row.id for row in connection.execute(query)}
+
+
+def _insert_statement(connection: sa.Connection, rows: list[Row]) -> tuple[str, Any]:
+    """INSERT … ON CONFLICT DO NOTHING, which SQLAlchemy spells per database, and its parameters for the driver.
+
+    Compiled once and given to the driver: SQLAlchemy's handling of each row's parameters costs more than the insert.
+    """
+    statement: sa.Insert
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 
-        return postgresql_insert(tables.usage_events).on_conflict_do_nothing()
-    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+        statement = postgresql_insert(tables.usage_events).on_conflict_do_nothing()
+    else:
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-    return sqlite_insert(tables.usage_events).on_conflict_do_nothing()
+        statement = sqlite_insert(tables.usage_events).on_conflict_do_nothing()
+    compiled = statement.compile(dialect=connection.dialect, column_keys=_COLUMNS)
+    return str(compiled), rows if compiled.positional else [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
 
 
 def _check_all_there(connection: sa.Connection, rows: Sequence[Row]) -> None:

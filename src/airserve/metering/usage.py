@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airserve.core.errors import InvalidInputError, NotFoundError
-from airserve.metering.event import COSTS, Outcome
+from airserve.metering.event import COSTS, ENDS, Outcome
 from airserve.metering.money import amount_text
 from airserve.storage import tables
 from airserve.storage.database import Database
@@ -82,13 +82,13 @@ def usage(
         raise InvalidInputError(f"the days from {since} to {until} are none; put the earlier day first")
     events, tenants = tables.usage_events, tables.tenants
     with db.read() as connection:
-        wanted = [] if tenant is None else [events.c.tenant_id == _tenant_id(connection, tenant)]
+        wanted = [] if tenant is None else [events.c.tenant_id == tenant_id_of(connection, tenant)]
         if model is not None:
             wanted.append(events.c.model == model)
         if since is not None:
-            wanted.append(events.c.admitted_ns >= _start_ns(since))
+            wanted.append(events.c.admitted_ns >= start_ns(since))
         if until is not None:
-            wanted.append(events.c.admitted_ns < _start_ns(until) + DAY_NS)
+            wanted.append(events.c.admitted_ns < start_ns(until) + DAY_NS)
         return [_usage_row(row) for row in connection.execute(_report(wanted, events, tenants))]
 
 
@@ -104,7 +104,7 @@ def _report(wanted: list[sa.ColumnElement[bool]], events: sa.Table, tenants: sa.
     # A literal, not a bound parameter: PostgreSQL must see the same expression in SELECT and GROUP BY.
     day = (events.c.admitted_ns - events.c.admitted_ns % sa.literal_column(str(DAY_NS))).label("day_ns")
     name = sa.func.coalesce(sa.func.max(tenants.c.name), "")
-    counts = [_count(events, outcome) for outcome in Outcome]
+    counts = [_count(events, outcome) for outcome in ENDS]
     sums = [
         _sum(events, column)
         for column in (
@@ -137,11 +137,13 @@ def _usage_row(row: Sequence[Any]) -> UsageRow:
     return UsageRow(tenant_id, tenant, model, day, currency, *map(int, numbers))
 
 
-def _start_ns(day: dt.date) -> int:
+def start_ns(day: dt.date) -> int:
+    """The first moment of a day, UTC nanoseconds."""
     return (day - _EPOCH).days * DAY_NS
 
 
-def _tenant_id(connection: sa.Connection, tenant: str) -> str:
+def tenant_id_of(connection: sa.Connection, tenant: str) -> str:
+    """The id behind a tenant's id or name. Raises `NotFoundError`."""
     tenants = tables.tenants
     query = sa.select(tenants.c.id).where(sa.or_(tenants.c.id == tenant, tenants.c.name == tenant))
     # A name may look like another tenant's id: the id wins.

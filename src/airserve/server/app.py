@@ -41,8 +41,10 @@ class Process:
         self._runtime = Runtime(settings)
         endpoints, grpc = Endpoints(self._runtime), GrpcApplication(self._runtime)
         sockets = Sockets(Path(os.environ[SOCKETS_VARIABLE]))
-        plain = Http1Server(endpoints.handle)
-        tls = Http1Server(endpoints.handle, [(b"alt-svc", alt_svc(settings.port).encode())])
+        most = settings.max_connections_per_address
+        announced = [(b"alt-svc", alt_svc(settings.port).encode())]
+        plain = Http1Server(endpoints.handle, refuse=endpoints.refuse, most_of_one_address=most)
+        tls = Http1Server(endpoints.handle, announced, refuse=endpoints.refuse, most_of_one_address=most)
         await plain.listen_unix(sockets.plain)
         await tls.listen_unix(sockets.tls)
         self._servers = (plain, tls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 import time
@@ -11,15 +12,21 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from airserve.accounts import Principal
+from airserve.accounts.routes import Route
 from airserve.core.call import Call, Reply, Tensors
-from airserve.core.errors import InvalidInputError, OverloadedError
+from airserve.core.errors import BudgetExhaustedError, InvalidInputError, OverloadedError, RateLimitedError
 from airserve.core.generation import Generation, Piece
 from airserve.protocols import headers as wire
 from airserve.protocols.encoded import Headers
 from airserve.server.http import Request
 from airserve.server.runtime import Runtime
+from airserve.serving import bounds
+from airserve.serving.admission import Admission
 from airserve.serving.generation import GenerationDeployment
+from airserve.serving.hardening import harden
 from airserve.serving.service import Served
+from airserve.serving.standing import Standing
+from airserve.serving.statistics import Statistics
 from airserve.serving.version import Version
 
 
@@ -30,9 +37,11 @@ class Calls:
         self.runtime = runtime
         self.max_body_bytes = runtime.settings.max_body_bytes
 
-    def admit(self, request: Request, model: str | None = None) -> Principal:
+    def admit(self, request: Request, route: Route, model: str | None = None) -> Principal:
         """The tenant behind the request's key, before any of its body is read; refused while the server drains."""
-        principal = self.runtime.gate.tenant(wire.bearer_key(request.headers), model)
+        principal = self.runtime.gate.tenant(
+            wire.bearer_key(request.headers), model, route, request.client, request.certificate
+        )
         if self.runtime.draining:
             raise OverloadedError("Server not ready: it is about to stop; call again", retry_after=1.0)
         return principal
@@ -59,11 +68,18 @@ class Calls:
         inputs: Tensors,
         rows: int,
         timeout_us: int | None = None,
+        *,
+        identity: bytes | None = None,
     ) -> tuple[Reply, Headers]:
-        """Run one call of tensors to its end: the reply, and the headers that every reply carries."""
+        """Run one call of tensors to its end: the reply, and the headers that every reply carries.
+
+        `identity` is what all attempts at the call have in common, where that is not the body.
+        """
         headers = request.headers
         request_id = wire.request_id(headers, new_id)
         call = self._call(request, principal, deployment, body, inputs, rows, timeout_us)
+        if identity is not None:
+            call = replace(call, id=self.event_id(principal, call.model, wire.call_id(headers), identity))
         if isinstance(deployment, Version):
             deployment = await deployment.ready(call.deadline_ns)
         if isinstance(deployment, GenerationDeployment):
@@ -71,7 +87,19 @@ class Calls:
                 f"model '{deployment.spec.model}' generates text and takes no tensors; "
                 "call /v1/chat/completions or /v1/completions"
             )
-        reply = await deployment.infer(call, self.runtime.prices.of(call.model))
+        price = self.runtime.prices.of(call.model, principal.account.plan_id)
+        standing = self._standing(request, principal)
+        admission = None
+        if standing is not None:
+            most = bounds.of_tensors(call, deployment.reply_bytes_a_row, price, time.monotonic_ns())
+            admission = await self._admission(standing, most, call.deadline_ns, deployment.statistics)
+        terms = principal.account.terms
+        reply = await deployment.infer(call, price, admission, priority=terms.priority, share=terms.share)
+        if terms.hardening.top_k is not None or terms.hardening.decimals is not None:
+            reply = replace(reply, outputs=await asyncio.to_thread(harden, reply.outputs, terms.hardening))
+        if principal.payload_logging is not None and identity is None:
+            # What is sealed is not kept: nobody here could read it.
+            self.runtime.payloads.keep_call(principal, call, reply)
         total_ns = time.monotonic_ns() - request.started_ns
         return reply, wire.reply_headers(headers, request_id, reply.timings, total_ns)
 
@@ -83,10 +111,13 @@ class Calls:
         body: bytes | memoryview,
         generation: Generation,
         timeout_us: int | None = None,
+        *,
+        streamed: bool = True,
     ) -> AsyncGenerator[Piece, None]:
         """The pieces of one generated answer; a refusal is raised at the first step.
 
         It is in flight until it ends. Closing it early frees the slot, and charges the tokens that were produced.
+        `streamed` is False where nothing leaves before all is there.
         """
         call = self._call(request, principal, deployment, body, {}, 1, timeout_us)
         if isinstance(deployment, Version):
@@ -96,12 +127,43 @@ class Calls:
                 f"model '{deployment.spec.model}' generates no text; send it tensors, with POST "
                 f"/v2/models/{deployment.spec.model}/infer"
             )
-        price = self.runtime.prices.of(call.model)
+        price = self.runtime.prices.of(call.model, principal.account.plan_id)
         with self.in_flight():
             owned = replace(generation, owner=call.tenant_id)
-            async with aclosing(deployment.generate(call, owned, price)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            standing = self._standing(request, principal)
+            admission = None
+            if standing is not None:
+                most = bounds.of_generation(call, generation, deployment.spec, price, time.monotonic_ns())
+                admission = await self._admission(standing, most, call.deadline_ns, deployment.statistics)
+            terms = principal.account.terms
+            answer = deployment.generate(
+                call, owned, price, admission, priority=terms.priority, share=terms.share, streamed=streamed
+            )
+            kept: list[Piece] | None = None if principal.payload_logging is None else []
+            try:
+                async with aclosing(answer) as pieces:
+                    async for piece in pieces:
+                        if kept is not None:
+                            kept.append(piece)
+                        yield piece
+            finally:
+                if kept:
+                    self.runtime.payloads.keep_generation(principal, call, generation, kept)
+
+    async def _admission(
+        self, standing: Standing, most: bounds.Most, deadline_ns: int, statistics: Statistics
+    ) -> Admission:
+        """The way past limits and budgets; who is kept out by them is counted."""
+        try:
+            return await self.runtime.admissions.admit(standing, most, deadline_ns)
+        except (RateLimitedError, BudgetExhaustedError) as error:
+            statistics.refuse(error)
+            raise
+
+    def _standing(self, request: Request, principal: Principal) -> Standing | None:
+        """What limits the calls of a key; the head of the answer tells of it."""
+        request.notes.standing = standing = self.runtime.admissions.standing(principal)
+        return standing
 
     def _call(
         self,

@@ -35,11 +35,17 @@ class RuntimeCollector(Collector):
         deployments = list(self._runtime.service.deployments.values())
         yield from _counters(deployments)
         yield _failures(deployments)
+        yield from _money(deployments)
         yield from _gauges(deployments)
         yield from _histograms(deployments)
         in_flight = GaugeMetricFamily("airserve_calls_in_flight", "Calls that came in and were not answered yet")
         in_flight.add_metric([], self._runtime.in_flight)
         yield in_flight
+        warned = CounterMetricFamily(
+            "airserve_budget_warned_calls", "Calls that were let in although a soft budget was used up"
+        )
+        warned.add_metric([], self._runtime.admissions.warned)
+        yield warned
 
 
 def _counters(deployments: list[Loaded]) -> Iterator[Metric]:
@@ -65,6 +71,20 @@ def _failures(deployments: list[Loaded]) -> Metric:
         for reason, count in sorted(each.statistics.failures.items()):
             family.add_sample(name, {**_labels_by_name(each), "reason": reason}, count)
     return family
+
+
+def _money(deployments: list[Loaded]) -> Iterator[Metric]:
+    """What was charged and what was kept out. By model alone: who pays is in `airserve usage`, not here."""
+    charged = CounterMetricFamily("airserve_charged", "What calls cost, in the currency", labels=[*_LABELS, "currency"])
+    refused = CounterMetricFamily(
+        "airserve_refusals", "Calls that a limit or a budget kept out", labels=[*_LABELS, "reason"]
+    )
+    for each in deployments:
+        for currency, nano in sorted(each.statistics.charged.items()):
+            charged.add_metric([*_labels(each), currency], nano / 1e9)
+        for reason, count in sorted(each.statistics.refused.items()):
+            refused.add_metric([*_labels(each), reason], count)
+    yield from (charged, refused)
 
 
 def _gauges(deployments: list[Loaded]) -> Iterator[Metric]:

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import suppress
 
 import structlog
 
-from airserve.accounts import load_directory, load_or_create_pepper
+from airserve.accounts import load_directory
+from airserve.core.errors import AirserveError, DamagedLogError, OverloadedError
 from airserve.metering.journal import Journal
-from airserve.metering.ledger import last_epoch
+from airserve.metering.ledger import fold, last_epoch
 from airserve.metering.prices import PriceBook, load_prices
-from airserve.models.catalog import Catalog, DeploymentSpec
+from airserve.metering.unfinished import end_unfinished
+from airserve.models.catalog import DeploymentSpec
+from airserve.server.guesses import Guesses
+from airserve.server.idempotency import Idempotency
+from airserve.server.installation import (
+    journal_folder,
+    load_pepper,
+    node_id,
+    open_catalog,
+    open_database,
+    payload_folder,
+)
 from airserve.server.keeper import Keeper
+from airserve.server.payload_log import PayloadLog
+from airserve.server.payload_writer import PayloadWriter
 from airserve.server.settings import Settings
+from airserve.server.treasurer import Treasurer
+from airserve.serving.admission import Admissions
 from airserve.serving.gate import Gate
 from airserve.serving.service import Service
-from airserve.storage.database import Database
+from airserve.storage import Database
+from airserve.storage.audit_checkpoints import sign_newest
 
 log = structlog.get_logger("airserve.server")
-
-NODE_ID = "node0"
-
-
-def journal_folder(settings: Settings) -> Path:
-    """Where the usage journal of a state folder lies."""
-    return settings.state_dir / "journal"
 
 
 class Runtime:
@@ -38,19 +49,27 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.draining = False
+        self.guesses = Guesses()
         self.prices: PriceBook
         self._in_flight = 0
         self._lock = threading.Lock()
         self._closed = False
-        self._database = Database.open(settings.state_dir)
-        self._pepper = load_or_create_pepper(settings.state_dir)
+        self._database = open_database(settings)
+        self._pepper = load_pepper(settings, self._database)
+        node = node_id(settings)
         self._journal = Journal.open(
             journal_folder(settings),
-            NODE_ID,
-            after_epoch=last_epoch(self._database, NODE_ID),
+            node,
+            after_epoch=last_epoch(self._database, node),
             durability=settings.durability,
         )
-        self._catalog = Catalog(self._database, settings.state_dir / "store")
+        self.admissions = Admissions(stamp=self._journal.admit)
+        self.idempotency = Idempotency(self._database, node, self._journal.epoch, settings.max_body_bytes)
+        self._treasurer = self._start_treasurer(node)
+        self._catalog = open_catalog(settings, self._database)
+        self.payloads = PayloadWriter(
+            PayloadLog(payload_folder(settings), self._catalog.store.policy.key, run=secrets.token_hex(4))
+        )
         self.gate = Gate(load_directory(self._database, self._pepper))
         bound = settings.model_memory_mb
         self.service = Service(
@@ -63,13 +82,41 @@ class Runtime:
         self._switching = ThreadPoolExecutor(1, "switch")
         self._refresh()
         self._switching.submit(lambda: None).result()
-        self._keeper = Keeper(self._database.change_counter, self._refresh)
+        self._keeper = Keeper(self._database.change_counter, self._refresh, self._note_last_used)
         self._keeper.start()
+
+    def _start_treasurer(self, node: str) -> Treasurer:
+        # What the last start of this node did is in the ledger before its leases are freed.
+        folder = journal_folder(self.settings)
+        try:
+            fold(self._database, folder)
+            if end_unfinished(self._database, self._journal, node):
+                fold(self._database, folder)
+            before_epoch = self._journal.epoch
+        except AirserveError as error:
+            log.error("usage of an earlier start could not be folded, so its credit stays where it is",
+                      reason=error.message)  # fmt: skip
+            before_epoch = 0
+        treasurer = Treasurer(self._database, self.admissions, node, self._journal.epoch, self.idempotency.tidy)
+        treasurer.free(before_epoch)
+        treasurer.start()
+        return treasurer
 
     def _refresh(self) -> None:
         self.gate.directory = load_directory(self._database, self._pepper)
         self.prices = load_prices(self._database)
         self._switching.submit(self._reconcile, self._catalog.deployments())
+        self._sign_log()
+
+    def _sign_log(self) -> None:
+        """Sign what was done, by whom, since the last time."""
+        try:
+            sign_newest(self._database, self.settings.state_dir, now_ns=time.time_ns())
+        except DamagedLogError as error:
+            log.error("the log of who did what cannot be signed", reason=error.message)
+
+    def _note_last_used(self) -> None:
+        self.gate.last_used.flush(self._database)
 
     def _reconcile(self, specs: Sequence[DeploymentSpec]) -> None:
         try:
@@ -81,6 +128,16 @@ class Runtime:
         """Load, or load again, what the catalog's aliases of `model` point at now. Blocks; see `Service.load`."""
         self.service.reconcile(self._catalog.deployments())
         self.service.load(model)
+
+    @property
+    def database(self) -> Database:
+        """Where everything is written but usage and payloads."""
+        return self._database
+
+    @property
+    def pepper(self) -> bytes:
+        """The secret under which keys are hashed."""
+        return self._pepper
 
     @property
     def ready(self) -> bool:
@@ -119,7 +176,12 @@ class Runtime:
             self._closed = True
         self.draining = True
         self._keeper.stop()
+        with suppress(OverloadedError):
+            self._note_last_used()
         self._switching.shutdown()
         self.service.close()
+        self._treasurer.stop()
+        self.idempotency.close()
+        self.payloads.close()
         self._journal.close()
         self._database.close()

@@ -23,6 +23,8 @@ from airserve.metering.event import Outcome, UsageEvent
 from airserve.metering.journal import Journal
 from airserve.metering.prices import Price
 from airserve.models.catalog import DeploymentSpec
+from airserve.serving.admission import Admission
+from airserve.serving.bounds import bytes_a_row
 from airserve.serving.meter import usage_event
 from airserve.serving.queue import Batch
 from airserve.serving.run import run_batch
@@ -42,6 +44,7 @@ class Deployment:
         self.spec = spec
         self.warm = warm
         self.signature = spec.manifest.signature
+        self.reply_bytes_a_row = bytes_a_row(self.signature)
         self.statistics = Statistics()
         self.scheduler: Scheduler[Ticket] = Scheduler(
             capacity=queue_capacity, max_rows=warm.max_rows, workers=warm.workers, curve=warm.curve
@@ -59,18 +62,26 @@ class Deployment:
         for thread in self._threads:
             thread.start()
 
-    async def infer(self, call: Call, price: Price) -> Reply:
-        """The reply to `call`; raises the refusal, or the failure, that it met."""
+    async def infer(
+        self, call: Call, price: Price, admission: Admission | None = None, *, priority: int = 0, share: int = 1
+    ) -> Reply:
+        """The reply to `call`; raises the refusal, or the failure, that it met.
+
+        `admission` is let go of here, however the call ends.
+        """
         now_ns = time.monotonic_ns()
         loop = asyncio.get_running_loop()
         ticket = Ticket(
             call=call,
             price=price,
-            admitted_ns=time.time_ns(),
+            admitted_ns=self._journal.admit() if admission is None else admission.admitted_ns,
             enqueued_ns=now_ns,
             loop=loop,
             future=loop.create_future(),
             group=group_of(call.inputs),
+            admission=admission,
+            priority=priority,
+            share=share,
         )
         try:
             with self._lock:
@@ -83,6 +94,8 @@ class Deployment:
         except AirserveError as error:
             self._end([ticket], [error], now_ns)
             self._record([usage_event(ticket, self.spec.version, Outcome.REFUSED)])
+            if admission is not None:
+                admission.release(refused=True)
             raise
         return await ticket.future
 
@@ -125,13 +138,18 @@ class Deployment:
         if not batch.calls:
             return [], []
         spec = self.spec
-        ran = run_batch(self.warm.model, spec.model, spec.version, batch, started_ns, self._journal)
+        try:
+            ran = run_batch(self.warm.model, spec.model, spec.version, batch, started_ns, self._journal)
+        finally:
+            _let_go(batch.calls)
         now_ns = time.monotonic_ns()
         with self._lock:
             self.scheduler.finished(batch, now_ns, None if ran.compute_ns is None else now_ns - started_ns)
             self.statistics.batch(
                 batch.rows, ran.compute_ns, calls=len(batch.calls), input_ns=ran.input_ns, output_ns=ran.output_ns
             )
+            for currency, nano in ran.charged.items():
+                self.statistics.charge(currency, nano)
         self._end(batch.calls, ran.results, now_ns)
         return batch.calls, ran.results
 
@@ -186,6 +204,7 @@ class Deployment:
         results: list[Reply | AirserveError] = [*[late] * len(batch.late), *[gone] * len(batch.gone)]
         self._record([usage_event(ticket, self.spec.version, Outcome.LATE) for ticket in batch.late])
         self._record([usage_event(ticket, self.spec.version, Outcome.CANCELLED) for ticket in batch.gone])
+        _let_go(tickets)
         self._end(tickets, results, time.monotonic_ns())
         _deliver(tickets, results)
 
@@ -200,6 +219,13 @@ class Deployment:
             self._journal.append(events)
         except OverloadedError:
             self.statistics.unrecorded += len(events)
+
+
+def _let_go(tickets: Sequence[Ticket]) -> None:
+    """Nothing stays set aside for calls that have ended; what was settled is not touched."""
+    for ticket in tickets:
+        if ticket.admission is not None:
+            ticket.admission.release()
 
 
 def _await_replacement(results: Sequence[Reply | AirserveError]) -> None:

@@ -28,8 +28,11 @@ from airserve.metering.event import Outcome
 from airserve.metering.journal import Journal
 from airserve.metering.prices import Price
 from airserve.models.catalog import DeploymentSpec
+from airserve.serving.admission import Admission
+from airserve.serving.bounds import asked_tokens
 from airserve.serving.generation_ticket import Ended, GenerationTicket
 from airserve.serving.listener import Listener
+from airserve.serving.progress import Progress
 from airserve.serving.queue import DeadlineQueue
 from airserve.serving.shares import SharedTime
 from airserve.serving.statistics import Statistics
@@ -67,16 +70,35 @@ class GenerationDeployment:
         """How many slots are busy."""
         return self._time.running
 
-    async def generate(self, call: Call, generation: Generation, price: Price) -> AsyncGenerator[Piece, None]:
-        """The pieces of the answer; raises the refusal, or the failure, that it met. Closing it frees the slot."""
+    async def generate(
+        self,
+        call: Call,
+        generation: Generation,
+        price: Price,
+        admission: Admission | None = None,
+        *,
+        priority: int = 0,
+        share: int = 1,
+        streamed: bool = True,
+    ) -> AsyncGenerator[Piece, None]:
+        """The pieces of the answer; raises the refusal, or the failure, that it met. Closing it frees the slot.
+
+        `streamed` says that pieces leave the house before the last one has come: each is on record before.
+
+        `admission` is let go of here, however the call ends.
+        """
         now_ns = time.monotonic_ns()
         ticket = GenerationTicket(
             call=call,
             generation=generation,
             price=price,
-            admitted_ns=time.time_ns(),
+            admitted_ns=self._journal.admit() if admission is None else admission.admitted_ns,
             enqueued_ns=now_ns,
             stream=PieceStream(asyncio.get_running_loop(), call.deadline_ns),
+            admission=admission,
+            priority=priority,
+            share=share,
+            streamed=streamed,
         )
         with self._changed:
             given_up = self._given_up() if self.queue.full else []
@@ -178,7 +200,7 @@ class GenerationDeployment:
         started_ns = time.monotonic_ns()
         with self._changed:
             entered = self._time.enter(started_ns)
-        listener = Listener(ticket.stream, ticket.deadline_ns)
+        listener = Listener(ticket.stream, ticket.deadline_ns, self._progress(ticket))
         failure: AirserveError | None = None
         try:
             self.generator.generate(ticket.generation, listener.hear)
@@ -197,20 +219,34 @@ class GenerationDeployment:
         error = error or unrecorded
         ticket.stream.end(None if error else listener.final, error)
 
+    def _progress(self, ticket: GenerationTicket) -> Progress | None:
+        if True or not ticket.streamed:
+            return None
+        return Progress(self._journal, ticket, self.spec.version, asked_tokens(ticket.generation))
+
     def _record(self, ended: Sequence[Ended]) -> AirserveError | None:
         """Bring calls into the journal and the counters; why they could not be recorded, if they could not."""
         if not ended:
             return None
         unrecorded: AirserveError | None = None
+        events = [each.event(self.spec.version) for each in ended]
         try:
-            self._journal.append([each.event(self.spec.version) for each in ended])
+            position = self._journal.append(events)
         except AirserveError as failure:
             unrecorded = failure
+        for each, event in zip(ended, events, strict=True):
+            admission = each.ticket.admission
+            if admission is not None and unrecorded is None:
+                admission.settle(event, position)
+            elif admission is not None:
+                admission.release()
         now_ns = time.monotonic_ns()
         with self._changed:
             self.statistics.unrecorded += len(ended) if unrecorded else 0
-            for each in ended:
+            for each, event in zip(ended, events, strict=True):
                 self._count(each, each.error or unrecorded, now_ns)
+                if unrecorded is None:
+                    self.statistics.charge(event.currency, event.amount_nano)
         return unrecorded
 
     def _count(self, ended: Ended, error: AirserveError | None, now_ns: int) -> None:

@@ -9,6 +9,7 @@ from airserve.core.errors import AirserveError
 from airserve.core.generation import Generation, TokenCounts
 from airserve.metering.event import Outcome, UsageEvent
 from airserve.metering.prices import Price, amount_nano, partial_amount_nano
+from airserve.serving.admission import Admission
 from airserve.serving.meter import event_of
 from airserve.serving.stream import PieceStream, Stop
 
@@ -25,6 +26,10 @@ class GenerationTicket:
     admitted_ns: int
     enqueued_ns: int
     stream: PieceStream
+    admission: Admission | None = None
+    priority: int = 0
+    share: int = 1
+    streamed: bool = True
     tenant_id: str = field(init=False)
     deadline_ns: int = field(init=False)
     rows: int = 1
@@ -42,7 +47,7 @@ class GenerationTicket:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a generation ended, and what it used. `text_bytes` is the size of the answer in UTF-8."""
+    """How a generation ended, or how far it is, and what it used. `text_bytes` is the size of the answer in UTF-8."""
 
     ticket: GenerationTicket
     outcome: Outcome
@@ -57,8 +62,8 @@ class Ended:
         price, tokens = self.ticket.price, _plausible(self.tokens)
         amount = 0
         if self.outcome is Outcome.OK:
-            amount = amount_nano(price, self.compute_ns, tokens)
-        elif self.outcome is Outcome.PARTIAL:
+            amount = amount_nano(price, self.compute_ns, tokens, self.ticket.call.bytes_in + self.text_bytes)
+        elif self.outcome in (Outcome.PARTIAL, Outcome.PROGRESS):
             amount = partial_amount_nano(price, tokens)
         return event_of(
             self.ticket,

@@ -8,6 +8,7 @@ from airserve.core.call import Call, Reply
 from airserve.core.generation import TokenCounts
 from airserve.metering.event import Outcome, UsageEvent
 from airserve.metering.prices import Price, amount_nano
+from airserve.serving.admission import Admission
 from airserve.serving.ticket import Ticket
 
 _NO_TOKENS = TokenCounts()
@@ -19,6 +20,7 @@ class Admitted(Protocol):
     call: Call
     price: Price
     admitted_ns: int
+    admission: Admission | None
 
 
 def usage_event(
@@ -28,13 +30,17 @@ def usage_event(
 
     Only an answered call costs; one that was refused, late, cancelled or failed is recorded at zero.
     """
+    bytes_out = sum(output.nbytes for output in reply.outputs.values()) if reply else 0
+    amount = 0
+    if outcome is Outcome.OK:
+        amount = amount_nano(ticket.price, compute_ns, size_bytes=ticket.call.bytes_in + bytes_out)
     return event_of(
         ticket,
         version,
         outcome,
-        bytes_out=sum(output.nbytes for output in reply.outputs.values()) if reply else 0,
+        bytes_out=bytes_out,
         compute_ns=compute_ns,
-        amount_nano=amount_nano(ticket.price, compute_ns) if outcome is Outcome.OK else 0,
+        amount_nano=amount,
     )
 
 
@@ -48,8 +54,11 @@ def event_of(
     amount_nano: int,
     tokens: TokenCounts = _NO_TOKENS,
 ) -> UsageEvent:
-    """The event of an admitted call that ended so, and cost `amount_nano`."""
+    """The event of an admitted call that ended so, and cost `amount_nano`, or what a strict budget had set aside."""
     call, price = ticket.call, ticket.price
+    cap_nano = 0 if ticket.admission is None else ticket.admission.cap_nano
+    if cap_nano:
+        amount_nano = min(amount_nano, cap_nano)
     return UsageEvent(
         id=call.id,
         tenant_id=call.tenant_id,
@@ -69,4 +78,5 @@ def event_of(
         cached_tokens=tokens.cached,
         output_tokens=tokens.output,
         project_id=call.project_id,
+        cap_nano=cap_nano,
     )

@@ -1,9 +1,10 @@
-"""Which calls wait, and in what order they leave: earliest deadline first, fair between tenants.
+"""Which calls wait, and in what order they leave: by class, fair between tenants, earliest deadline first.
 
-A sans-IO policy: time comes in as an argument. Tenants share by start-time fair queueing (Goyal, Vin and Cheng,
-SIGCOMM 1996): the tenant that was served the fewest rows goes first, and one that was away does not come back
-with credit. Within a tenant, and between tenants that are level, the earliest deadline goes first (Liu and
-Layland, JACM 1973).
+A sans-IO policy: time comes in as an argument. A higher class goes first, always: while it fills the machine, lower
+ones wait, until their deadlines if it must be. Within a class tenants share by start-time fair queueing with weights
+(Goyal, Vin and Cheng, SIGCOMM 1996): the tenant that was served the fewest rows for its `share` goes first, and one
+that was away does not come back with credit. Within a tenant, and between tenants that are level, the earliest deadline
+goes first (Liu and Layland, JACM 1973). A batch that one class does not fill is filled from the next.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Waiting(Protocol):
-    """What the queue asks of a call: `group` tells which calls may share a batch."""
+    """What the queue asks of a call.
+
+    `group` tells which calls may share a batch, `priority` is its class, `share` (1 or more) its tenant's weight.
+    """
 
     @property
     def tenant_id(self) -> str: ...  # noqa: D102
@@ -26,10 +30,17 @@ class Waiting(Protocol):
     @property
     def group(self) -> object: ...  # noqa: D102
     @property
+    def priority(self) -> int: ...  # noqa: D102
+    @property
+    def share(self) -> int: ...  # noqa: D102
+    @property
     def cancelled(self) -> bool: ...  # noqa: D102
 
 
 T = TypeVar("T", bound=Waiting)
+
+Flow = tuple[int, str]
+"""A class, negative so that the highest sorts first, and a tenant."""
 
 _NEVER_NS = 1 << 62
 _LOOK_AHEAD = 256
@@ -55,11 +66,12 @@ class DeadlineQueue(Generic[T]):
         self.rows = 0
         self._size = 0
         self._sequence = 0
-        self._virtual = 0.0
-        self._waiting: dict[str, list[tuple[int, int, T]]] = {}
-        # One turn for each tenant that waits: (rows served so far, earliest deadline, sequence, tenant).
-        self._turns: list[tuple[float, int, int, str]] = []
-        self._served: dict[str, float] = {}
+        # The virtual time of each class, and of each flow: rows served for its share.
+        self._virtual: dict[int, float] = {}
+        self._served: dict[Flow, float] = {}
+        self._waiting: dict[Flow, list[tuple[int, int, T]]] = {}
+        # One turn for each flow that waits: (class, virtual time, earliest deadline, sequence, flow).
+        self._turns: list[tuple[int, float, int, int, Flow]] = []
 
     def __len__(self) -> int:
         return self._size
@@ -72,11 +84,12 @@ class DeadlineQueue(Generic[T]):
     def push(self, call: T) -> None:
         """Add a call; the caller has looked at `full`."""
         self._sequence += 1
-        heap = self._waiting.get(call.tenant_id)
+        flow = (-call.priority, call.tenant_id)
+        heap = self._waiting.get(flow)
         if heap is None:
-            heap = self._waiting[call.tenant_id] = []
-            start = max(self._virtual, self._served.get(call.tenant_id, 0.0))
-            heapq.heappush(self._turns, (start, call.deadline_ns, self._sequence, call.tenant_id))
+            heap = self._waiting[flow] = []
+            start = max(self._virtual.get(flow[0], 0.0), self._served.get(flow, 0.0))
+            heapq.heappush(self._turns, (flow[0], start, call.deadline_ns, self._sequence, flow))
         heapq.heappush(heap, (call.deadline_ns, self._sequence, call))
         self._size += 1
         self.rows += call.rows
@@ -91,7 +104,7 @@ class DeadlineQueue(Generic[T]):
         batch: Batch[T] = Batch()
         put_back: list[T] = []
         while self._turns and len(put_back) < _LOOK_AHEAD:
-            start, call = self._pop()
+            flow, start, call = self._pop()
             rows = batch.rows + call.rows
             admitted = full = False
             if call.cancelled:
@@ -111,7 +124,7 @@ class DeadlineQueue(Generic[T]):
                 batch.calls.append(call)
                 batch.rows = rows
                 batch.earliest_ns = min(batch.earliest_ns, call.deadline_ns)
-            self._next_turn(call.tenant_id, start + call.rows if admitted else start)
+            self._next_turn(flow, start + call.rows / max(1, call.share) if admitted else start)
             if full or batch.rows >= max_rows:
                 break
         for call in put_back:
@@ -130,21 +143,21 @@ class DeadlineQueue(Generic[T]):
         """The earliest deadline of all calls; far in the future when none waits."""
         return min((heap[0][0] for heap in self._waiting.values()), default=_NEVER_NS)
 
-    def _pop(self) -> tuple[float, T]:
-        start, _, _, tenant_id = heapq.heappop(self._turns)
-        self._virtual = max(self._virtual, start)
-        _, _, call = heapq.heappop(self._waiting[tenant_id])
+    def _pop(self) -> tuple[Flow, float, T]:
+        of_class, start, _, _, flow = heapq.heappop(self._turns)
+        self._virtual[of_class] = max(self._virtual.get(of_class, 0.0), start)
+        _, _, call = heapq.heappop(self._waiting[flow])
         self._size -= 1
         self.rows -= call.rows
-        return start, call
+        return flow, start, call
 
-    def _next_turn(self, tenant_id: str, served: float) -> None:
-        heap = self._waiting[tenant_id]
+    def _next_turn(self, flow: Flow, served: float) -> None:
+        heap = self._waiting[flow]
         if heap:
-            heapq.heappush(self._turns, (served, heap[0][0], heap[0][1], tenant_id))
+            heapq.heappush(self._turns, (flow[0], served, heap[0][0], heap[0][1], flow))
             return
-        del self._waiting[tenant_id]
-        self._served[tenant_id] = served
+        del self._waiting[flow]
+        self._served[flow] = served
         if len(self._served) > _REMEMBERED_TENANTS:
             # Who is not ahead of the virtual time has nothing left to be remembered for.
-            self._served = {who: rows for who, rows in self._served.items() if rows > self._virtual}
+            self._served = {each: rows for each, rows in self._served.items() if rows > self._virtual.get(each[0], 0.0)}

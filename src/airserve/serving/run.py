@@ -21,6 +21,7 @@ from airserve.metering.event import Outcome, UsageEvent
 from airserve.metering.journal import Journal
 from airserve.serving.meter import usage_event
 from airserve.serving.queue import Batch
+from airserve.serving.sealed import settled
 from airserve.serving.ticket import Ticket
 
 
@@ -28,13 +29,14 @@ from airserve.serving.ticket import Ticket
 class Ran:
     """What became of each call of a batch, in its order, and how long each stage took.
 
-    `compute_ns` is None where the batch failed as a whole.
+    `compute_ns` is None where the batch failed as a whole. `charged` is in nano-units, by currency.
     """
 
     results: list[Reply | AirserveError] = field(default_factory=list)
     compute_ns: int | None = None
     input_ns: int = 0
     output_ns: int = 0
+    charged: dict[str, int] = field(default_factory=dict)
 
 
 def run_batch(model: Model, name: str, version: int, batch: Batch[Ticket], started_ns: int, journal: Journal) -> Ran:
@@ -60,13 +62,19 @@ def run_batch(model: Model, name: str, version: int, batch: Batch[Ticket], start
     now_ns = time.monotonic_ns()
     events: list[UsageEvent] = []
     for index, ticket in enumerate(tickets):
-        result, event = _settle(ticket, ran.results[index], version, now_ns)
+        result, event = _settle(ticket, settled(ticket, ran.results[index]), version, now_ns)
         ran.results[index] = result
         events.append(event)
     try:
-        journal.append(events)
+        position = journal.append(events)
     except AirserveError as error:
         ran.results = [error for _ in tickets]
+        return ran
+    for ticket, event in zip(tickets, events, strict=True):
+        if event.amount_nano:
+            ran.charged[event.currency] = ran.charged.get(event.currency, 0) + event.amount_nano
+        if ticket.admission is not None:
+            ticket.admission.settle(event, position)
     return ran
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from bisect import bisect_left
 
@@ -34,12 +35,14 @@ class Statistics:
     """Counts since the first load; times in nanoseconds. Written under the deployment's lock.
 
     `requests` counts the stages once for each call of a batch, as a client saw them; `by_size` once for each run, by
-    its rows. `last_ns` (UTC) is when the last call ended, 0 before the first.
+    its rows. `last_ns` (UTC) is when the last call ended, 0 before the first. `charged` is in nano-units by currency,
+    `refused` counts the calls that a limit or a budget kept out, by the code of the error.
     """
 
     __slots__ = (
-        "batch_buckets", "by_size", "compute_ns", "duration_buckets", "duration_ns", "executions", "failed_ns",
-        "failures", "inferences", "last_ns", "queue_ns", "requests", "rows", "successes", "unrecorded",
+        "_refusing", "batch_buckets", "by_size", "charged", "compute_ns", "duration_buckets", "duration_ns",
+        "executions", "failed_ns", "failures", "inferences", "last_ns", "queue_ns", "refused", "requests", "rows",
+        "successes", "unrecorded",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -48,6 +51,10 @@ class Statistics:
         self.requests = Stages()
         self.by_size: dict[int, Stages] = {}
         self.failures: dict[str, int] = {}
+        self.charged: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
+        # Refusals happen on event loops, before the deployment and its lock.
+        self._refusing = threading.Lock()
         self.duration_buckets = [0] * (len(DURATION_BUCKETS_S) + 1)
         self.batch_buckets = [0] * (len(BATCH_BUCKETS) + 1)
 
@@ -66,6 +73,16 @@ class Statistics:
         if by_size is None:
             by_size = self.by_size[rows] = Stages()
         by_size.add(1, input_ns, compute_ns, output_ns)
+
+    def charge(self, currency: str, nano: int) -> None:
+        """Calls that were recorded cost this."""
+        if nano:
+            self.charged[currency] = self.charged.get(currency, 0) + nano
+
+    def refuse(self, error: AirserveError) -> None:
+        """A call was kept out by a limit or a budget. May be called from any thread."""
+        with self._refusing:
+            self.refused[error.code] = self.refused.get(error.code, 0) + 1
 
     def call(self, rows: int, duration_ns: int, result: Reply | AirserveError) -> None:
         """One call that was accepted, or refused by the queue, has ended."""

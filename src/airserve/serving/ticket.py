@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 
 from airserve.core.call import Call, Reply, Tensors
 from airserve.metering.prices import Price
+from airserve.serving.admission import Admission
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """`price` and `admitted_ns` (UTC) are pinned here once; `group` is equal for calls that may share a batch."""
+    """`price` and `admitted_ns` (UTC) are pinned here once; `group` is equal for calls that may share a batch.
+
+    `admission` is what limits and budgets have set aside; `priority` and `share` are those of the tenant's plan.
+    """
 
     call: Call
     price: Price
@@ -21,6 +25,9 @@ class Ticket:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Reply]
     group: Hashable
+    admission: Admission | None = None
+    priority: int = 0
+    share: int = 1
     tenant_id: str = field(init=False)
     rows: int = field(init=False)
     deadline_ns: int = field(init=False)

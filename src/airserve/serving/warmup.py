@@ -46,7 +46,9 @@ def load_warm(spec: DeploymentSpec, *, cores: int | None = None) -> Warm:
     manifest = spec.manifest
     signature = manifest.signature
     max_rows = signature.max_batch if batches(signature) else 1
-    model = load_model(manifest.engine, spec.source, threads=1)
+    # A sealed model is one process, whose only way to use all cores is one batch at a time on all of them.
+    threads = 1 if manifest.sealed is None else cores
+    model = load_model(manifest.engine, spec.source, threads=threads)
     try:
         curve = measure(model, max_rows)
     except AirserveError:
@@ -54,6 +56,8 @@ def load_warm(spec: DeploymentSpec, *, cores: int | None = None) -> Warm:
     if manifest.engine == "python":
         # As many at once as it has processes, which choose their threads themselves.
         return Warm(model, curve, (manifest.python or Python()).workers, threads=1, max_rows=max_rows)
+    if manifest.sealed is not None:
+        return Warm(model, curve, workers=1, threads=threads, max_rows=max_rows)
     best = curve.best_batch(max_rows)
     if best == 1:
         return Warm(model, curve, workers=cores, threads=1, max_rows=max_rows)

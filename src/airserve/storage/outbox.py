@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from airserve.core.crash_points import crash_point
 from airserve.storage import tables
 
 EVENTS = (
@@ -61,6 +62,7 @@ def announce(
     connection.execute(
         sa.insert(messages).values(id=message_id, tenant_id=tenant_id, type=type, body=text, created_ns=now_ns)
     )
+    crash_point("outbox.after_message")
     deliveries = [
         {
             "message_id": message_id,

@@ -128,8 +128,9 @@ def _encoder(path: Path) -> Any:
             return torch.nn.functional.normalize(mean, dim=1)
 
     try:
-        inner = transformers.AutoModel.from_pretrained(
+        inner, loaded = transformers.AutoModel.from_pretrained(
             path,
+            output_loading_info=True,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -138,6 +139,9 @@ def _encoder(path: Path) -> Any:
         )
     except Exception as error:  # the library raises what the files make it raise
         raise BadPackageError(f"{path.name} cannot be loaded: {str(error).strip()[:300]}") from None
+    # The library fills in what a file lacks with random numbers. The pooler is not part of the embedding.
+    if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler.")):
+        raise BadPackageError(f"{path.name} lacks {len(missing)} of the encoder's weights, {missing[0]} among them")
     return Encoder(inner, int(inner.config.vocab_size)).eval()
 
 

@@ -46,7 +46,10 @@ class OpenApiApi:
         _check(request, self.prefix)
         key = wire.bearer_key(request.headers)
         document = await asyncio.to_thread(
-            openapi.document, self._runtime.settings.server_name, __version__, self._models(key) if key else ()
+            openapi.document,
+            self._runtime.settings.server_name,
+            __version__,
+            self._models(key, request) if key else (),
         )
         return oip.json_reply(document)
 
@@ -54,10 +57,10 @@ class OpenApiApi:
         """As on `/v2`."""
         return oip.render_error(error)
 
-    def _models(self, key: str) -> list[ModelSchema]:
+    def _models(self, key: str, request: Request) -> list[ModelSchema]:
         service = self._runtime.service
         models = []
-        for name in self._runtime.gate.opened(key, service.models()):
+        for name in self._runtime.gate.opened(key, service.models(), request.client, request.certificate):
             # What is published under other aliases alone is not at `/v2/models/NAME`.
             with suppress(NotFoundError, OverloadedError):
                 served = service.resolve(name)

@@ -34,7 +34,7 @@ class GenerateRoutes:
 
     async def _answer(self, request: Request, route: Route, *, stream: bool) -> Encoded:
         calls = self._calls
-        principal = calls.admit(request, route.model)
+        principal = calls.admit(request, "generate", route.model)
         with calls.in_flight():
             body = await calls.body(request)
             served = calls.runtime.service.resolve(route.model or "", route.version)
@@ -43,7 +43,7 @@ class GenerateRoutes:
             if not generates(served.spec.manifest.engine):
                 return await self._tensors(request, principal, served, body, asked, answers, stream=stream)
             generation = oip.generation_of(asked, served.spec.model, stream=stream)
-            pieces = calls.generate(request, principal, served, body, generation, asked.timeout_us)
+            pieces = calls.generate(request, principal, served, body, generation, asked.timeout_us, streamed=stream)
             headers = [(b"x-request-id", wire.request_id(request.headers, new_id).encode())]
             if stream:
                 first = await anext(pieces)

@@ -12,8 +12,10 @@ from airserve.protocols import headers as wire
 from airserve.protocols import open_inference as oip
 from airserve.protocols.encoded import Encoded
 from airserve.protocols.open_inference import Operation, Route
+from airserve.protocols.sealed import is_sealed
 from airserve.server.apis.generate import GenerateRoutes
 from airserve.server.apis.repository import RepositoryRoutes
+from airserve.server.apis.sealed import infer_sealed
 from airserve.server.calls import Calls
 from airserve.server.http import Request
 from airserve.server.runtime import Runtime
@@ -65,7 +67,7 @@ class OpenInferenceApi:
 
     async def _infer(self, request: Request, route: Route) -> Encoded:
         calls = self._calls
-        principal = calls.admit(request, route.model)
+        principal = calls.admit(request, "infer", route.model)
         with calls.in_flight():
             body = await calls.body(request)
             deployment = self._runtime.service.resolve(route.model or "", route.version)
@@ -74,6 +76,8 @@ class OpenInferenceApi:
                     "HTTP end point doesn't support models with decoupled transaction policy; "
                     f"call /v2/models/{deployment.spec.model}/generate_stream"
                 )
+            if is_sealed(request.headers):
+                return await infer_sealed(calls, request, principal, deployment, body)
             decoded = oip.decode_infer(
                 deployment.spec.model, deployment.signature, request.headers, body, max_bytes=calls.max_body_bytes
             )
@@ -143,7 +147,9 @@ class OpenInferenceApi:
 
     def _opened(self, request: Request) -> list[str]:
         """The models that the request's key opens."""
-        return self._runtime.gate.opened(wire.bearer_key(request.headers), self._runtime.service.models())
+        return self._runtime.gate.opened(
+            wire.bearer_key(request.headers), self._runtime.service.models(), request.client, request.certificate
+        )
 
     def _visible(self, request: Request, route: Route) -> Served:
         self._any_key(request, route.model)
@@ -151,7 +157,7 @@ class OpenInferenceApi:
 
     def _any_key(self, request: Request, model: str | None = None) -> None:
         """Let operators, and tenants whose key opens `model`, read what is served."""
-        self._runtime.gate.reader(wire.bearer_key(request.headers), model)
+        self._runtime.gate.reader(wire.bearer_key(request.headers), model, request.client, request.certificate)
 
 
 def _statistics(versions: Iterable[Version]) -> Encoded:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from airserve.accounts import Principal
+from airserve.accounts.routes import Route as Scoped
 from airserve.core.call import Array, Timings
 from airserve.core.errors import AirserveError, NotFoundError
 from airserve.core.generation import Piece
@@ -62,12 +63,14 @@ class OpenAiApi:
         return openai.render_error(error)
 
     async def _models(self, request: Request, route: Route) -> Encoded:
-        names = self._runtime.gate.opened(wire.bearer_key(request.headers), self._runtime.service.models())
+        names = self._runtime.gate.opened(
+            wire.bearer_key(request.headers), self._runtime.service.models(), request.client, request.certificate
+        )
         return openai.model_list([self._card(name) for name in names])
 
     async def _model(self, request: Request, route: Route) -> Encoded:
         name = route.model or ""
-        self._runtime.gate.reader(wire.bearer_key(request.headers), name)
+        self._runtime.gate.reader(wire.bearer_key(request.headers), name, request.client, request.certificate)
         self._resolve(name)
         return openai.model_object(self._card(name))
 
@@ -83,14 +86,14 @@ class OpenAiApi:
         return ModelCard(name, ("embeddings", "tensors") if embeds else ("tensors",))
 
     async def _chat(self, request: Request, route: Route) -> Encoded:
-        return await self._generate(request, openai.decode_chat)
+        return await self._generate(request, "chat", openai.decode_chat)
 
     async def _completion(self, request: Request, route: Route) -> Encoded:
-        return await self._generate(request, openai.decode_completion)
+        return await self._generate(request, "completions", openai.decode_completion)
 
-    async def _generate(self, request: Request, decode: Decode) -> Encoded:
+    async def _generate(self, request: Request, route: Scoped, decode: Decode) -> Encoded:
         calls = self._calls
-        principal = calls.admit(request)
+        principal = calls.admit(request, route)
         with calls.in_flight():
             body = await calls.body(request)
             asked = decode(self._document(request, body))
@@ -98,7 +101,7 @@ class OpenAiApi:
             if not generates(deployment.spec.manifest.engine):
                 raise _wrong_model(asked.model, "does not generate text", deployment.signature)
             head = _head(asked, deployment)
-            pieces = calls.generate(request, principal, deployment, body, asked.generation)
+            pieces = calls.generate(request, principal, deployment, body, asked.generation, streamed=asked.stream)
             if asked.stream:
                 # A refusal comes before the first piece, and so with the status that it deserves.
                 first = await anext(pieces)
@@ -127,7 +130,7 @@ class OpenAiApi:
 
     async def _embeddings(self, request: Request, route: Route) -> Encoded:
         calls = self._calls
-        principal = calls.admit(request)
+        principal = calls.admit(request, "embeddings")
         with calls.in_flight():
             body = await calls.body(request)
             asked = openai.decode_embeddings(self._document(request, body))

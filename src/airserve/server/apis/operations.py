@@ -28,7 +28,7 @@ class MetricsApi:
 
     async def handle(self, request: Request) -> Encoded:
         """The page."""
-        self._gate.operator(wire.bearer_key(request.headers))
+        self._gate.operator(wire.bearer_key(request.headers), request.client, request.certificate)
         return Encoded(200, [(b"content-type", self._page.content_type)], [self._page.render()])
 
     def render_error(self, error: AirserveError) -> Encoded:

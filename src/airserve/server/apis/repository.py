@@ -42,5 +42,5 @@ class RepositoryRoutes:
         return oip.json_reply({"name": model, "unload": True})
 
     async def _body(self, request: Request) -> bytes | memoryview:
-        self._runtime.gate.operator(wire.bearer_key(request.headers))
+        self._runtime.gate.operator(wire.bearer_key(request.headers), request.client, request.certificate)
         return await request.read(self._runtime.settings.max_body_bytes)

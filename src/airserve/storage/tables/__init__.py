@@ -32,7 +32,7 @@ from airserve.storage.tables.ledger import closed_periods, ledger_accounts, ledg
 from airserve.storage.tables.limits import budget_windows, idempotent_answers, leases, nodes, rate_states
 from airserve.storage.tables.metadata import metadata
 from airserve.storage.tables.models import alias_changes, aliases, models, versions
-from airserve.storage.tables.usage import journal_marks, prices, usage_events
+from airserve.storage.tables.usage import journal_marks, prices, unfinished_calls, usage_events
 
 __all__ = [
     "alias_changes",
@@ -69,6 +69,7 @@ __all__ = [
     "rate_states",
     "subscriptions",
     "tenants",
+    "unfinished_calls",
     "usage_events",
     "versions",
     "webhook_deliveries",

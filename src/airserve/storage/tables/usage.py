@@ -74,3 +74,12 @@ journal_marks = sa.Table(
     sa.Column("offset", sa.BigInteger, nullable=False),
     sa.Column("lsn", sa.BigInteger, nullable=False),
 )
+
+# Streams of text that have begun and not ended; `event` is the newest record of each, as the journal has it.
+unfinished_calls = sa.Table(
+    "unfinished_calls",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("node_id", sa.Text, nullable=False),
+    sa.Column("event", sa.LargeBinary, nullable=False),
+)

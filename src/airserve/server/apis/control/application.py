@@ -28,13 +28,14 @@ from airserve.server.apis.control import (
     projects,
     tenants,
     usage,
+    webhooks,
 )
 from airserve.server.apis.mounted import Application
 
 if TYPE_CHECKING:
     from airserve.server.runtime import Runtime
 
-_ROOMS = (me, tenants, projects, members, keys, plans, budgets, usage, invoices, log)
+_ROOMS = (me, tenants, projects, members, keys, plans, budgets, usage, invoices, webhooks, log)
 _DESCRIPTION = (
     "What `airserve` does on the command line, for operators (`as_adm_…`) and for members of a tenant (`as_usr_…`), "
     "each as far as its role allows. `{tenant}` is an id, a name for operators, or `me`. Money is in nano-units, 1e-9 "

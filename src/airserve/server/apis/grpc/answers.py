@@ -10,9 +10,11 @@ from dataclasses import replace
 from functools import partial
 
 from airserve.accounts import Principal
+from airserve.accounts.routes import Route
 from airserve.core.errors import AirserveError, NotImplementedHereError
 from airserve.engines import generates
 from airserve.protocols import open_inference_grpc as oip
+from airserve.protocols import sealed
 from airserve.protocols.encoded import Headers
 from airserve.protocols.open_inference import generation_of
 from airserve.protocols.protos.open_inference_pb import (
@@ -23,6 +25,7 @@ from airserve.protocols.protos.open_inference_pb import (
 from airserve.server.apis.grpc.ahead import in_order
 from airserve.server.apis.grpc.arrival import arrival
 from airserve.server.apis.grpc.refusals import Context, incident
+from airserve.server.apis.sealed import refuse_hardened
 from airserve.server.calls import Calls
 from airserve.server.http import Request
 from airserve.serving.service import Served
@@ -36,7 +39,7 @@ class Answers:
 
     async def one(self, message: ModelInferRequest, ctx: Context) -> tuple[ModelInferResponse, Headers]:
         """The response to a message, and what every reply says of itself."""
-        principal, served = self._admit(message)
+        principal, served = self._admit(message, "infer")
         if generates(served.spec.manifest.engine):
             raise NotImplementedHereError("ModelInfer RPC doesn't support models with decoupled transaction policy")
         return await self._infer(message, principal, served, arrival(), ctx)
@@ -68,7 +71,7 @@ class Answers:
 
     async def _responses(self, message: ModelInferRequest, ctx: Context) -> AsyncGenerator[ModelInferResponse, None]:
         request = replace(arrival(), started_ns=time.monotonic_ns())
-        principal, served = self._admit(message)
+        principal, served = self._admit(message, self._route(message))
         if not generates(served.spec.manifest.engine):
             response, _ = await self._infer(message, principal, served, request, ctx)
             response.parameters[oip.FINAL] = oip.boolean(True)
@@ -78,15 +81,25 @@ class Answers:
             async for response in pieces:
                 yield response
 
-    def _admit(self, message: ModelInferRequest) -> tuple[Principal, Served]:
+    def _admit(self, message: ModelInferRequest, route: Route) -> tuple[Principal, Served]:
         """Who calls, and what serves the model that the message names."""
-        principal = self._calls.admit(arrival(), message.model_name)
+        principal = self._calls.admit(arrival(), route, message.model_name)
         return principal, self._calls.runtime.service.resolve(message.model_name, message.model_version or None)
+
+    def _route(self, message: ModelInferRequest) -> Route:
+        """What a message on a stream asks for; that there is no such model is told to whoever may ask."""
+        try:
+            served = self._calls.runtime.service.resolve(message.model_name, message.model_version or None)
+        except AirserveError:
+            return "infer"
+        return "generate" if generates(served.spec.manifest.engine) else "infer"
 
     async def _infer(
         self, message: ModelInferRequest, principal: Principal, served: Served, request: Request, ctx: Context
     ) -> tuple[ModelInferResponse, Headers]:
         with self._calls.in_flight():
+            if sealed.is_sealed_message(message):
+                return await self._infer_sealed(message, principal, served, request, ctx)
             asked = oip.decode_infer(served.spec.model, served.signature, message)
             timeout_us = _timeout_us(ctx, request, asked.timeout_us)
             reply, headers = await self._calls.infer(
@@ -97,6 +110,17 @@ class Answers:
                 labels = served.spec.manifest.labels
                 return await asyncio.to_thread(oip.encode_infer, asked, reply, labels=labels), headers
             return oip.encode_infer(asked, reply), headers
+
+    async def _infer_sealed(
+        self, message: ModelInferRequest, principal: Principal, served: Served, request: Request, ctx: Context
+    ) -> tuple[ModelInferResponse, Headers]:
+        refuse_hardened(principal)
+        call = sealed.decode_message(served.spec.manifest, request.headers, message)
+        timeout_us = _timeout_us(ctx, request, None)
+        reply, headers = await self._calls.infer(
+            request, principal, served, message.to_binary(), call.inputs, 1, timeout_us, identity=call.commitment
+        )
+        return sealed.encode_message(message, reply), headers
 
     async def _generate(
         self, message: ModelInferRequest, principal: Principal, served: Served, request: Request, ctx: Context

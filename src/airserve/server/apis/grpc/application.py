@@ -19,6 +19,7 @@ from airserve.server.apis.grpc.inference import InferenceService
 from airserve.server.apis.grpc.reflection import ReflectionService
 from airserve.server.apis.grpc.refusals import Refusals
 from airserve.server.disconnect import Disconnects
+from airserve.server.http import client_of, fields_of
 from airserve.server.runtime import Runtime
 
 Scope = MutableMapping[str, Any]
@@ -45,7 +46,9 @@ class GrpcApplication:
         files = [module.desc() for module in (open_inference_pb, health_pb, reflection_pb)]
         services: list[ConnectASGIApplication[Any]] = [
             GRPCInferenceServiceASGIApplication(
-                InferenceService(runtime), interceptors=[Admission(runtime.gate), refusals], read_max_bytes=limit
+                InferenceService(runtime),
+                interceptors=[Admission(runtime.gate, runtime.guesses), refusals],
+                read_max_bytes=limit,
             ),
             HealthASGIApplication(HealthService(runtime), interceptors=[refusals], read_max_bytes=_SMALL),
             ServerReflectionASGIApplication(ReflectionService(files), interceptors=[refusals], read_max_bytes=_SMALL),
@@ -61,7 +64,7 @@ class GrpcApplication:
         """Answer one HTTP request: a call, or a stream of messages."""
         given: str = scope["path"]
         path = _ALIASES.get(given, given)
-        arrive(path, dict(scope["headers"]))
+        arrive(path, fields_of(scope["headers"]), client_of(scope))
         with self._disconnects.watch(receive) as watched:
 
             async def read() -> Message:

@@ -9,14 +9,14 @@ import time
 from contextvars import ContextVar
 
 from airserve.protocols.headers import RequestHeaders
-from airserve.server.http import Request
+from airserve.server.http import Request, certificate_in
 
 _arrival: ContextVar[Request] = ContextVar("arrival")
 
 
-def arrive(path: str, headers: RequestHeaders) -> None:
-    """Note the request that the current task is about to answer."""
-    _arrival.set(Request("POST", path, headers, _no_body, time.monotonic_ns()))
+def arrive(path: str, headers: RequestHeaders, client: str) -> None:
+    """Note the request that the current task is about to answer; `client` is its sender's IP address."""
+    _arrival.set(Request("POST", path, headers, _no_body, time.monotonic_ns(), client, certificate_in(headers)))
 
 
 def arrival() -> Request:

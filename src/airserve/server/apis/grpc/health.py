@@ -47,7 +47,9 @@ class HealthService(Health):
 
     def _admit(self, service: str) -> None:
         if service not in _THE_SERVER:
-            self._runtime.gate.reader(wire.bearer_key(arrival().headers), service)
+            self._runtime.gate.reader(
+                wire.bearer_key(arrival().headers), service, arrival().client, arrival().certificate
+            )
 
     def _status(self, service: str) -> _Status:
         runtime = self._runtime

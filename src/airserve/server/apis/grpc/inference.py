@@ -8,21 +8,25 @@ from collections.abc import AsyncIterator, Iterable
 from protobuf import message_from_json_value
 
 from airserve import __version__
-from airserve.core.errors import AirserveError, NotImplementedHereError
+from airserve.core.errors import AirserveError, InvalidInputError, NotImplementedHereError
 from airserve.protocols import headers as wire
 from airserve.protocols import open_inference as rest
 from airserve.protocols import open_inference_grpc as oip
+from airserve.protocols.encoded import Headers
 from airserve.protocols.open_inference.checks import NO_SHARED_MEMORY
 from airserve.protocols.open_inference.repository import check_change
 from airserve.protocols.protos import open_inference_pb as pb
 from airserve.protocols.protos.open_inference_connect import GRPCInferenceService
 from airserve.server.apis.grpc.answers import Answers
 from airserve.server.apis.grpc.arrival import arrival
+from airserve.server.apis.grpc.limits import limits_told
 from airserve.server.apis.grpc.refusals import Context
 from airserve.server.calls import Calls, new_id
+from airserve.server.idempotency import REPLAYED
 from airserve.server.runtime import Runtime
 from airserve.serving.service import Served
 from airserve.serving.version import State, Version
+from airserve.storage.idempotent_answers import Answer
 
 
 class InferenceService(GRPCInferenceService):
@@ -34,18 +38,44 @@ class InferenceService(GRPCInferenceService):
 
     async def model_infer(self, request: pb.ModelInferRequest, ctx: Context) -> pb.ModelInferResponse:
         """One call of tensors."""
-        response, headers = await self._answers.one(request, ctx)
-        for name, value in headers:
-            ctx.response_headers[name.decode()] = value.decode()
-        return response
+        with limits_told(self._runtime.admissions, ctx):
+            response, headers = await self._once(request, ctx)
+            for name, value in headers:
+                ctx.response_headers[name.decode()] = value.decode()
+            return response
 
     async def model_stream_infer(
         self, request: AsyncIterator[pb.ModelInferRequest], ctx: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Calls on one stream."""
         ctx.response_headers["x-request-id"] = wire.request_id(arrival().headers, new_id)
+        if wire.idempotency_key(arrival().headers) is not None:
+            raise InvalidInputError("a stream takes no idempotency-key: call ModelInfer with it, one message a call")
         async for response in self._answers.all(request, ctx):
             yield response
+
+    async def _once(self, request: pb.ModelInferRequest, ctx: Context) -> tuple[pb.ModelInferResponse, Headers]:
+        """The response, which was perhaps given before under the same idempotency-key."""
+        arrived = arrival()
+        key = wire.idempotency_key(arrived.headers)
+        if key is None:
+            return await self._answers.one(request, ctx)
+        principal = self._runtime.gate.known(wire.bearer_key(arrived.headers), arrived.client, arrived.certificate)
+        idempotency = self._runtime.idempotency
+
+        async def once() -> tuple[pb.ModelInferResponse, Headers]:
+            claimed, before = await idempotency.begin(principal, key, "POST", arrived.path, request.to_binary())
+            if before is not None:
+                return pb.ModelInferResponse.from_binary(before.body), [*before.headers, REPLAYED]
+            answer: Answer | None = None
+            try:
+                response, headers = await self._answers.one(request, ctx)
+                answer = Answer(200, headers, response.to_binary())
+            finally:
+                await idempotency.finish(claimed, answer)
+            return response, headers
+
+        return await idempotency.unstoppable(once())
 
     async def server_live(self, request: pb.ServerLiveRequest, ctx: Context) -> pb.ServerLiveResponse:
         """The process can answer."""
@@ -88,7 +118,7 @@ class InferenceService(GRPCInferenceService):
     def _asked(self, model: str, version: str) -> Iterable[Version]:
         service = self._runtime.service
         if not model:
-            opened = self._runtime.gate.opened(wire.bearer_key(arrival().headers), service.models())
+            opened = self._runtime.gate.opened(_key(), service.models(), arrival().client, arrival().certificate)
             return [each for each in service.all_versions() if each.spec.model in opened]
         self._read(model)
         every = () if version or "@" in model else service.all_versions(model)
@@ -172,10 +202,14 @@ class InferenceService(GRPCInferenceService):
 
     def _read(self, model: str) -> None:
         """Let operators, and tenants whose key opens `model`, read about it."""
-        self._runtime.gate.reader(wire.bearer_key(arrival().headers), model)
+        self._runtime.gate.reader(_key(), model, arrival().client, arrival().certificate)
 
     def _operate(self) -> None:
-        self._runtime.gate.operator(wire.bearer_key(arrival().headers))
+        self._runtime.gate.operator(_key(), arrival().client, arrival().certificate)
+
+
+def _key() -> str:
+    return wire.bearer_key(arrival().headers)
 
 
 def _model_of(request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> str:

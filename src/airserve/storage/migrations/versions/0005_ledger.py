@@ -81,7 +81,7 @@ def _post_what_was_folded() -> None:
         "FROM usage_events WHERE amount_nano > 0 GROUP BY currency"
     )
     op.execute(
-        "INSERT INTO ledger_entries (debit_id, credit_id, amount_nano, currency, kind, tenant_id, period, "  # noqa: S608
+        "INSERT INTO ledger_entries (debit_id, credit_id, amount_nano, currency, kind, tenant_id, period, "
         "service_period, event_id, price_id, posted_ns) "
         "SELECT d.id, c.id, e.amount_nano, e.currency, 'usage', e.tenant_id, " + f"{month}, {month}, e.id, e.price_id, "
         "e.admitted_ns FROM usage_events e "

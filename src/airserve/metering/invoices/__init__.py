@@ -1,0 +1,1 @@
+"""Invoices and credit notes: drafted from the ledger, issued once, never changed."""

@@ -1,0 +1,1 @@
+"""Webhooks: who is told of events (`endpoints`), and how: signed, retried, and never to an address inside."""
