@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Tests run in so many processes; a file's tests stay in one, in order.
-WORKERS ?= 2
+# Tests run in so many processes, most of which wait; tests/conftest.py says what stays together.
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-models lint fmt bench campaign fuzz docs clean lock proto sbom audit-dependencies
@@ -35,7 +35,7 @@ up: install ## Start the service with an embedded database and a demo model
 	$(BIN)/airserve up
 
 test: install $(TORCH) ## Run all the tests
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 test-models: install $(TORCH) ## Run the tests that need the large models, and no others
 	$(BIN)/pytest -m models

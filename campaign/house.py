@@ -41,9 +41,11 @@ def furnish(house: House) -> str:
     from tests.models_for_tests import save_linear
 
     from airserve.accounts.budgets import set_budget
+    from airserve.accounts.tenants import list_tenants
     from airserve.accounts.terms import Budget, BudgetMode
     from airserve.cli.first_start import DEMO_TENANT, prepare
     from airserve.engines.options import Upstream
+    from airserve.metering.invoices.details import BillingDetails, set_billing_details
     from airserve.metering.prices import set_price
     from airserve.models.importers import import_upstream
     from airserve.models.onnx_import import package_onnx
@@ -69,6 +71,9 @@ def furnish(house: House) -> str:
             )  # fmt: skip
         budget = Budget(1_000 * 10**9, mode=BudgetMode.STRICT)
         set_budget(database, DEMO_TENANT, budget, now_ns=time.time_ns())
+        (tenant,) = list_tenants(database)
+        with database.write() as connection:
+            set_billing_details(connection, tenant.id, BillingDetails(tax_ppm=220_000))
     finally:
         database.close()
     return credentials.key

@@ -182,7 +182,10 @@ def _keep_books(command: dict[str, Any]) -> None:
 
 
 def _bill(database: Any, number: int) -> None:
-    """Issue an invoice of the first month that is not billed, as if it were over; pay it, or make it void."""
+    """Issue an invoice of the first month that has none, as if it were over; make it void, or credit a bit and pay it.
+
+    What was on one that is void is on the next month's.
+    """
     from airserve.accounts.tenants import list_tenants
     from airserve.metering.invoices.details import Seller
     from airserve.metering.invoices.draft import Customer
@@ -196,16 +199,16 @@ def _bill(database: Any, number: int) -> None:
         found = issued(connection, tenant_id=tenant.id)
     now_ns = time.time_ns()
     period = period_of(now_ns)
-    while any(each.period == period and each.kind == "invoice" and each.state != "void" for each in found):
+    while any(each.period == period for each in found):
         period = period_of(bounds_ns(period)[1])
     now_ns = max(now_ns, bounds_ns(period)[1])
     for document in issue(database, Customer(tenant.id, tenant.name), period, Seller(), now_ns=now_ns):
-        if number % 12 and document.net_minor > 1:
-            if number % 8 == 0:
-                credit(database, document.number, now_ns=now_ns, reason="a day without service", net_minor=1)
-            pay(database, document.number, now_ns=now_ns)
-        else:
+        if number < 12:
             void(database, document.number, now_ns=now_ns, reason="a wrong address")
+            continue
+        if document.net_minor > 1:
+            credit(database, document.number, now_ns=now_ns, reason="a day without service", net_minor=1)
+        pay(database, document.number, now_ns=now_ns)
 
 
 def _furnish(command: dict[str, Any]) -> str:
@@ -247,7 +250,8 @@ def _audit(command: dict[str, Any]) -> dict[str, Any]:
         "differs": [f"{check.number} {detail}" for check in checks for detail in check.details],
         "compared": sum(check.compared for check in checks),
         "ids": list(ids),
-        "streams": [*map(tuple, ended), *begun],
+        "streams": [tuple(row) for row in ended],
+        "begun": begun,
         "posted": list(posted),
     }
 

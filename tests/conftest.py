@@ -119,6 +119,23 @@ def database(tmp_path: Path, database_url: str | None, sqlite_file: Path) -> Ite
     database.close()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What belongs together runs in one process: the tests of a file, and all that need the service of large models.
+
+    The pages of the documentation are long and independent; they come first, so that none is left over at the end.
+    """
+    for item in items:
+        is_page = "test_what_a_page_says_runs" in item.nodeid
+        of_large_service = is_page and item.get_closest_marker("models")
+        if of_large_service or "large_service" in getattr(item, "fixturenames", ()):
+            group = "the service of large models"
+        else:
+            group = item.nodeid if is_page else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "the service of large models" not in str(item.own_markers[-1].args))
+    items.sort(key=lambda item: "/docs/" not in str(item.path))
+
+
 def pytest_sessionfinish() -> None:
     """No service of a test that failed half-way goes on running."""
     for process in _started:

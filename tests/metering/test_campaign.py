@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from campaign.load import BODY, MODEL, Transcript
+from campaign.load import BODY, MODEL, STREAM_BODY, STREAMS, WORDS, Transcript
 from campaign.results import BEGIN, END, table, write
-from campaign.run import Campaign, Findings, compare, crash_points
+from campaign.run import Campaign, Findings, compare, compare_streams, crash_points
 
 from airserve.accounts import Principal
 from airserve.metering.ledger import ledger_id
@@ -20,6 +20,10 @@ POINTS = (
     "fold.after_events",
     "fold.before_commit",
     "postings.after_entry",
+    "idempotency.after_claim",
+    "leases.amid_settle",
+    "unfinished.after_ends",
+    "invoices.before_close",
 )
 
 
@@ -41,6 +45,7 @@ def test_killed_processes_lose_nothing_count_nothing_twice_and_the_audit_prints_
     assert (found.lost, found.twice, found.differs) == ([], [], [])
     assert {name: found.hits[name] for name in POINTS} == dict.fromkeys(POINTS, 1)
     assert found.audits == len(POINTS) + 5
+    assert found.streams > 0
     assert found.answered > 0 and found.under_load > 0
     assert found.recorded >= found.answered
 
@@ -71,6 +76,26 @@ def test_a_lost_call_a_second_count_and_a_call_that_nobody_made_are_noticed() ->
         assert (findings.lost, findings.twice) == (lost, twice)
 
 
+def test_a_word_that_nobody_paid_for_and_a_stream_that_is_charged_twice_are_noticed() -> None:
+    def row(call_id: str) -> str:
+        principal = Principal("", "ten_a", None)
+        return ledger_id("ten_a", Calls.event_id(principal, STREAMS, call_id, STREAM_BODY))
+
+    transcript = Transcript(streams={"a": 20, "b": None})
+    for charged, lost, twice in (
+        ([(row("a"), 20)], 0, 0),
+        ([(f"{row('a')}/partial/5", 33), (row("b"), 4)], 0, 0),
+        ([(row("a"), 19)], 1, 0),
+        ([(row("a"), WORDS + 1)], 1, 0),
+        ([], 1, 0),
+        ([(row("a"), 20), (f"{row('a')}/partial/5", 16)], 0, 1),
+        ([(row("a"), 20), (row("x"), 16)], 0, 1),
+    ):
+        findings = Findings("sqlite")
+        compare_streams(findings, transcript, charged)
+        assert (len(findings.lost), len(findings.twice)) == (lost, twice), charged
+
+
 def test_the_table_takes_its_place_on_the_page_and_is_replaced_by_the_next_one(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
@@ -85,5 +110,8 @@ def test_the_table_takes_its_place_on_the_page_and_is_replaced_by_the_next_one(t
 
 def test_every_write_sync_rename_and_commit_of_money_has_a_crash_point() -> None:
     names = crash_points()
-    assert len(names) == len(set(names)) >= 19
-    assert {name.partition(".")[0] for name in names} >= {"journal", "fold", "postings", "archive"}
+    assert len(names) == len(set(names)) >= 40
+    assert {name.partition(".")[0] for name in names} >= {
+        "journal", "fold", "postings", "archive", "leases", "treasurer", "idempotency", "invoices", "outbox",
+        "unfinished",
+    }  # fmt: skip

@@ -96,7 +96,7 @@ def test_a_publish_that_is_killed_at_any_moment_leaves_the_catalog_whole(tmp_pat
                    capture_output=True)  # fmt: skip
     usual = time.monotonic() - start
     killed = 0
-    for attempt in range(12):
+    for attempt in range(8):
         command = [sys.executable, "-m", "airserve.cli", "publish", str(graph(tmp_path, 2 + attempt))]
         process = subprocess.Popen(
             [*command, "--state-dir", str(state)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

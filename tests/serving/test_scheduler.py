@@ -124,7 +124,7 @@ def rush(curve: ServiceCurve, time_of: Callable[[int], float], batches: int) -> 
     return rows / (batches - batches * 3 // 4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(histories())
 def test_no_history_keeps_a_model_that_gains_from_batching_at_small_batches(history: list[tuple[int, int]]) -> None:
     curve = ServiceCurve()
@@ -133,7 +133,7 @@ def test_no_history_keeps_a_model_that_gains_from_batching_at_small_batches(hist
     assert rush(curve, lambda rows: 60_000 + 2_000 * rows, 6_000) > 16
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(histories())
 def test_no_history_keeps_a_model_that_does_not_gain_at_large_batches(history: list[tuple[int, int]]) -> None:
     curve = ServiceCurve()

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airserve.accounts.pepper import FILE_NAME as PEPPER_FILE
 from airserve.accounts.pepper import check_pepper, load_or_create_pepper, refuse_new_pepper
 from airserve.core.errors import ConflictError, InvalidInputError
-from airserve.metering.journal_format import check_node_id
-from airserve.models.catalog import Catalog
-from airserve.models.onnx_limits import OnnxLimits
-from airserve.models.policy import StorePolicy
-from airserve.models.signature import TrustedKeys
-from airserve.models.store_key import load_store_key
 from airserve.server.settings import Settings
 from airserve.storage import Database
 from airserve.storage.secret_file import load_or_create_secret
 from airserve.storage.sqlite import FILE_NAME
+
+if TYPE_CHECKING:
+    # Most commands need the database alone, and what reads models takes as long to import as they take to run.
+    from airserve.models.catalog import Catalog
+    from airserve.models.policy import StorePolicy
 
 SQLITE_NODE_ID = "node0"
 NODE_FILE = "node_id"
@@ -53,6 +53,8 @@ def open_database(settings: Settings) -> Database:
 
 def node_id(settings: Settings) -> str:
     """This server's name in the journal: as set; else kept in the state folder with PostgreSQL, `node0` with SQLite."""
+    from airserve.metering.journal_format import check_node_id
+
     if settings.node_id is not None:
         return check_node_id(settings.node_id)
     if settings.database_url is None:
@@ -61,6 +63,8 @@ def node_id(settings: Settings) -> str:
 
 
 def _kept_node_id(state_dir: Path) -> str:
+    from airserve.metering.journal_format import check_node_id
+
     made = load_or_create_secret(
         state_dir / NODE_FILE, _NODE_ID_BYTES, lambda _: b"node-" + secrets.token_hex(6).encode()
     )
@@ -94,6 +98,8 @@ def load_pepper(settings: Settings, database: Database) -> bytes:
 
 def open_catalog(settings: Settings, database: Database) -> Catalog:
     """The catalog over the installation's packages, with the policy that the settings ask for."""
+    from airserve.models.catalog import Catalog
+
     return Catalog(database, store_folder(settings), store_policy(settings))
 
 
@@ -101,6 +107,11 @@ def store_policy(settings: Settings) -> StorePolicy:
     """Whose signatures count, what encrypts packages, and what an ONNX graph may be. Raises `InvalidInputError`."""
     if settings.require_signed_models and not settings.trusted_model_keys:
         raise InvalidInputError("settings: require_signed_models needs trusted_model_keys, the files of public keys")
+    from airserve.models.onnx_limits import OnnxLimits
+    from airserve.models.policy import StorePolicy
+    from airserve.models.signature import TrustedKeys
+    from airserve.models.store_key import load_store_key
+
     defaults = OnnxLimits()
     return StorePolicy(
         key=load_store_key(settings.store_key_file, settings.kms_command),

@@ -220,7 +220,7 @@ class GenerationDeployment:
         ticket.stream.end(None if error else listener.final, error)
 
     def _progress(self, ticket: GenerationTicket) -> Progress | None:
-        if True or not ticket.streamed:
+        if not ticket.streamed:
             return None
         return Progress(self._journal, ticket, self.spec.version, asked_tokens(ticket.generation))
 
