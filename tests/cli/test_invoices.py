@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 from typer.testing import CliRunner, Result
 
 from airserve.cli import invoices, payments, prices, usage, webhooks
+from airserve.cli.output import console
 from airserve.core.errors import AirserveError, ConflictError, InvalidInputError, NotFoundError
 from airserve.storage import Database
 from tests.metering.invoices.month import PERIOD, play, tenants
@@ -41,6 +42,14 @@ def state_dir(played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copytree(played, tmp_path / "state")
     monkeypatch.chdir(tmp_path)
     yield tmp_path / "state"
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal() -> Iterator[None]:
+    """Where nothing is wrapped, whoever runs the tests."""
+    console.width = 200
+    yield
+    console.width = None  # type: ignore[assignment]  # back to the terminal's own
 
 
 def run(state_dir: Path, *arguments: str) -> Result:
