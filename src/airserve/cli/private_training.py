@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from airserve import nn
 from airserve.core.errors import InvalidInputError
-from airserve.nn import Privacy, Trainer
+from airserve.models.manifest import Privacy
+from airserve.nn import Trainer
 from airserve.nn.accountant import epsilon, noise_for
 
 
@@ -21,22 +23,8 @@ class PrivateRecipe:
     target_range: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What the run cost in privacy, as the manifest has it: (ε, δ) for adding or removing one of `rows` rows."""
-
-    epsilon: float
-    delta: float
-    clip: float
-    noise: float
-    sampling_rate: float
-    steps: int
-    rows: int
-    accountant: str
-
-
-def make_private(trainer: Trainer, recipe: PrivateRecipe, epochs: int, rows: int) -> Spent:
-    """Give `trainer` the noise that `epochs` epochs over `rows` rows need to cost at most ε."""
+def make_private(trainer: Trainer, recipe: PrivateRecipe, epochs: int, rows: int) -> Privacy:
+    """Give `trainer` the noise that `epochs` over `rows` rows need to cost at most ε; what the manifest says of it."""
     if not 0 < recipe.delta < 1 / rows:
         raise InvalidInputError(
             f"δ is a chance below one in the {rows} rows, not {recipe.delta:g}: a run that publishes one row in "
@@ -44,8 +32,8 @@ def make_private(trainer: Trainer, recipe: PrivateRecipe, epochs: int, rows: int
         )
     steps = epochs * trainer.steps_per_epoch
     noise = noise_for(recipe.epsilon, trainer.sampling_rate, steps, recipe.delta)
-    trainer.privacy = Privacy(recipe.clip, noise)
-    return Spent(
+    trainer.privacy = nn.Privacy(recipe.clip, noise)
+    return Privacy(
         epsilon=round(epsilon(noise, trainer.sampling_rate, steps, recipe.delta), 4),
         delta=recipe.delta,
         clip=recipe.clip,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from airserve.cli.data import Dataset, load_dataset
-from airserve.cli.private_training import PrivateRecipe, Spent, make_private
+from airserve.cli.private_training import PrivateRecipe, make_private
 from airserve.core.errors import InvalidInputError
 from airserve.core.tensor import TensorSpec
 from airserve.nn import (
@@ -40,6 +41,9 @@ from airserve.nn import (
     range_scaling,
     save_checkpoint,
 )
+
+if TYPE_CHECKING:
+    from airserve.models.manifest import Privacy
 
 Array = npt.NDArray[Any]
 OnEpoch = Callable[[Epoch, int], None]
@@ -159,7 +163,7 @@ def _train(dataset: Dataset, output: Path, name: str, recipe: Recipe, on_epoch: 
         epochs=trainer.progress.epoch,
         stopped_early=trainer.progress.stopped_early,
         parity=parity,
-        privacy=None if privacy is None else asdict(privacy),
+        privacy=None if privacy is None else msgspec.structs.asdict(privacy),
         history=trainer.progress.history,
     )
 
@@ -269,9 +273,9 @@ def _export(
     scaling: Scaling,
     target_scaling: Scaling | None,
     measured: tuple[str, float],
-    privacy: Spent | None,
+    privacy: Privacy | None,
 ) -> tuple[float, int]:
-    from airserve.models.manifest import DEFAULT_MAX_BATCH, Manifest, Privacy, Variant, tensor
+    from airserve.models.manifest import DEFAULT_MAX_BATCH, Manifest, Variant, tensor
     from airserve.models.package import write_package
 
     labels, units = dataset.labels, network.sizes[-1]
@@ -293,7 +297,7 @@ def _export(
             outputs=tuple(map(tensor, outputs)),
             variants=(Variant("fp32", "model.onnx", size, accuracy=round(measured[1], 6), metric=measured[0]),),
             max_batch=DEFAULT_MAX_BATCH,
-            privacy=None if privacy is None else Privacy(**asdict(privacy)),
+            privacy=privacy,
             labels=labels or (),
             columns=dataset.columns if len(dataset.columns) <= _MAX_COLUMNS else (),
             description=f"columns of x: {', '.join(dataset.columns)}"[:2000],
