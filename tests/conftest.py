@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from airserve.storage import Database
 from airserve.storage.database import FILE_NAME
 from tests import large_models, postgres
 from tests.models_for_tests import save_failing, save_linear, save_slow
+
+# Enough to find what an edit broke; `make fuzz` and longer runs by hand look for the rest. No test has a deadline.
+settings.register_profile("suite", max_examples=40, deadline=None)
+settings.load_profile("suite")
 
 AIRSERVE = str(Path(sys.executable).with_name("airserve"))
 _started: list[subprocess.Popen[bytes]] = []
