@@ -4,7 +4,6 @@ import os
 import signal
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from airserve.core.tensor import Signature, TensorSpec
 from airserve.engines import Source, load_model
 from airserve.engines.options import Python
 from airserve.engines.python import PythonModel
+from tests.waiting import until
 
 X = TensorSpec("x", "FP32", (-1, 4))
 Y = TensorSpec("y", "FP32", (-1, 4))
@@ -106,13 +106,6 @@ def mood(number: float) -> dict[str, Any]:
 
 def pid_of(model: PythonModel) -> int:
     return int(model.run(mood(0))["y"][0, 1])
-
-
-def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_class_with_load_and_predict_is_a_model(load: Load) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from airserve.core.tensor import Signature
 from airserve.engines import Generator, Source, load_generator
 from airserve.engines import options as sections
 from tests.openai_for_tests import WORDS, Upstream, refusal, upstream_server
+from tests.waiting import until
 
 CHAT = Generation(chat=True, parameters={"messages": [{"role": "user", "content": "hi"}], "temperature": 0.5})
 TEXT = Generation(chat=False, parameters={"prompt": "hi", "max_tokens": 5})
@@ -61,13 +61,6 @@ def pieces(generator: Generator, generation: Generation = CHAT) -> list[Piece]:
 def text(heard: list[Piece]) -> str:
     choices = [choice for piece in heard for choice in piece.choices]
     return "".join(choice.get("text") or choice.get("delta", {}).get("content", "") for choice in choices)
-
-
-def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("generation", "path"), [(CHAT, "/v1/chat/completions"), (TEXT, "/v1/completions")])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 
 from airserve.accounts.roles import ALLOWED, Action, Role
 from tests.conftest import Service, start_service
+from tests.server.wire import send
 
 pytestmark = pytest.mark.server
 
@@ -74,18 +73,14 @@ BODIES: dict[str, Any] = {
 class Control:
     """The control API of one service, with a key for each role in tenant `alpha`, and one of tenant `beta`."""
 
-    url: str
+    service: Service
     keys: dict[str, str] = field(default_factory=dict)
 
     def call(self, who: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         content = None if body is None else json.dumps(body).encode()
         headers = {"authorization": f"Bearer {self.keys.get(who, who)}", "content-type": "application/json"}
-        request = urllib.request.Request(self.url + path, content, headers, method=method)
-        try:
-            with urllib.request.urlopen(request) as response:
-                return response.status, json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
+        answer = send(self.service, path, content, headers=headers, method=method)
+        return answer.status, json.loads(answer.body)
 
     def until_known(self, who: str) -> None:
         end = time.monotonic() + 5
@@ -103,7 +98,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def control(service: Service) -> Control:
-    control = Control(service.url)
+    control = Control(service)
     control.keys["operator"] = service.run("keys", "create", "--operator")["key"]
     control.until_known("operator")
     for tenant in ("alpha", "beta"):

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from airserve.storage import Database
 from tests.conftest import AIRSERVE, Service, airserve
 from tests.server.processes import family_of
 from tests.server.wire import Answer, send
+from tests.waiting import until
 
 X = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)
 
@@ -90,13 +91,6 @@ def settled_usage(house: Service, model: str) -> dict[str, Any]:
         time.sleep(1.1)
         found, before = usage(house, model), found
     return found
-
-
-def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("http", ["1.1", "2", "3"])

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from airserve.server.plan_file import PlanDocument, publish_plan
 from airserve.storage import Database
 from tests.conftest import AIRSERVE, Service, airserve, start_service
 from tests.models_for_tests import save_linear, save_wide
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -57,13 +58,6 @@ def ask(service: Service, model: str = "m") -> list[float]:
         return [
             float(value) for value in client.infer(model, {"x": np.array([[CANARY, 0.25, 3, 2]], np.float32)})["y"][0]
         ]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def control(service: Service, method: str, path: str, body: Any = None) -> Any:

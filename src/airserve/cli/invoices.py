@@ -216,8 +216,7 @@ def details(
     """
     import msgspec
 
-    from airserve.metering.invoices.details import billing_details, set_billing_details
-    from airserve.storage.audit_log import record
+    from airserve.metering.invoices.details import billing_details, change_billing_details
 
     given: dict[str, Any] = {
         "legal_name": legal_name, "address": address and address.replace("\\n", "\n"), "email": email,
@@ -227,17 +226,11 @@ def details(
     changes = {name: value for name, value in given.items() if value is not None}
     with open_database(state_dir) as database:
         who = _customers(database, tenant)[0]
-        with database.read() as connection:
-            found = billing_details(connection, who.id)
         if changes:
-            new = msgspec.structs.replace(found, **changes)
-            with database.write(announce=False) as connection:
-                set_billing_details(connection, who.id, new)
-                record(
-                    connection, actor=None, action="invoice.details", object_id=who.id, before=found, after=new,
-                    now_ns=time.time_ns(), tenant_id=who.id,
-                )  # fmt: skip
-            found = new
+            found = change_billing_details(database, who.id, changes, now_ns=time.time_ns())
+        else:
+            with database.read() as connection:
+                found = billing_details(connection, who.id)
     if as_json:
         print_json(found)
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import msgspec
 import structlog
@@ -156,3 +156,12 @@ class ModelProcesses:
                 self._free.remove(process)
             del self._running[number]
         process.clean_up()
+
+
+def started(folder: ExitStack, workers: int, start: Start) -> ModelProcesses:
+    """The processes; `folder` is given back where they do not start."""
+    try:
+        return ModelProcesses(start, workers)
+    except BaseException:
+        folder.close()
+        raise

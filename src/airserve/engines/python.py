@@ -12,7 +12,7 @@ from airserve.core.errors import BadPackageError, ModelFailedError
 from airserve.core.tensor import Signature, datatype_of, zeros
 from airserve.engines.base import Model
 from airserve.engines.model_process import Start
-from airserve.engines.model_processes import ModelProcesses
+from airserve.engines.model_processes import started
 from airserve.engines.options import Python, Source
 from airserve.engines.python_messages import Answer, Load
 
@@ -29,7 +29,7 @@ class PythonModel:
         environment = environment_of(options)
         self._closing = ExitStack()
         folder = self._closing.enter_context(source.contents.folder())
-        self.processes = _started(
+        self.processes = started(
             self._closing,
             options.workers,
             Start(
@@ -67,15 +67,6 @@ class PythonModel:
         """Let the processes end by themselves; kill those that do not."""
         self.processes.close()
         self._closing.close()
-
-
-def _started(folder: ExitStack, workers: int, start: Start) -> ModelProcesses:
-    """The processes; `folder` is given back where they do not start."""
-    try:
-        return ModelProcesses(start, workers)
-    except BaseException:
-        folder.close()
-        raise
 
 
 def environment_of(options: Python) -> dict[str, str]:

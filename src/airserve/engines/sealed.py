@@ -18,7 +18,7 @@ from airserve.core.call import Tensors
 from airserve.core.errors import BadPackageError, ModelFailedError
 from airserve.core.tensor import zeros
 from airserve.engines.model_process import Start
-from airserve.engines.model_processes import ModelProcesses
+from airserve.engines.model_processes import started
 from airserve.engines.options import SealedSource, Source
 from airserve.engines.sealed_messages import (
     DoneSealed,
@@ -45,7 +45,9 @@ class SealedModel:
         self._greeting: ReadySealed | None = None
         self._closing = ExitStack()
         folder = self._closing.enter_context(source.contents.folder())
-        self._processes = self._started(
+        self._processes = started(
+            self._closing,
+            1,
             Start(
                 module="airserve.engines.sealed_worker",
                 load=LoadSealed(
@@ -70,7 +72,7 @@ class SealedModel:
                 timeout_ms=options.timeout_ms,
                 load_timeout_ms=options.load_timeout_ms,
                 descriptors=folder.descriptors,
-            )
+            ),
         )
 
     def run(self, inputs: Tensors) -> Tensors:
@@ -111,13 +113,6 @@ class SealedModel:
         """Let the worker end; its keys end with it."""
         self._processes.close()
         self._closing.close()
-
-    def _started(self, start: Start) -> ModelProcesses:
-        try:
-            return ModelProcesses(start, workers=1)
-        except BaseException:
-            self._closing.close()
-            raise
 
 
 def load_sealed(engine: str, source: Source, sealed: SealedSource, *, threads: int) -> SealedModel:

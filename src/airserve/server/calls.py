@@ -77,9 +77,7 @@ class Calls:
         """
         headers = request.headers
         request_id = wire.request_id(headers, new_id)
-        call = self._call(request, principal, deployment, body, inputs, rows, timeout_us)
-        if identity is not None:
-            call = replace(call, id=self.event_id(principal, call.model, wire.call_id(headers), identity))
+        call = self._call(request, principal, deployment, body, inputs, rows, timeout_us, identity)
         if isinstance(deployment, Version):
             deployment = await deployment.ready(call.deadline_ns)
         if isinstance(deployment, GenerationDeployment):
@@ -174,10 +172,11 @@ class Calls:
         inputs: Tensors,
         rows: int,
         timeout_us: int | None,
+        identity: bytes | None = None,
     ) -> Call:
         headers, model = request.headers, deployment.spec.model
         return Call(
-            id=self.event_id(principal, model, wire.call_id(headers), body),
+            id=self.event_id(principal, model, wire.call_id(headers), body if identity is None else identity),
             model=model,
             inputs=inputs,
             rows=rows,

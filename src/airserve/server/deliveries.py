@@ -9,19 +9,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import sqlalchemy as sa
-import structlog
-
-from airserve.core.errors import AirserveError
 from airserve.metering.budget_alerts import announce_budgets
 from airserve.metering.payments.report import report_usage
 from airserve.metering.payments.stripe import Stripe
 from airserve.metering.webhooks.delivery import deliver_due
-from airserve.server.installation import load_pepper, open_database
+from airserve.server.installation import load_pepper
+from airserve.server.repeating import repeat
 from airserve.server.settings import Settings
 from airserve.storage import Database
-
-log = structlog.get_logger("airserve.server")
 
 _LOOK_EVERY_S = 1.0
 _LONGEST_PAUSE_S = 300.0
@@ -29,14 +24,14 @@ _LONGEST_PAUSE_S = 300.0
 
 def start_deliveries(settings: Settings) -> list[asyncio.Task[None]]:
     """Start the loops; whoever started them cancels them."""
-    loops = [asyncio.create_task(_repeat(settings, "webhooks", _webhooks(settings)))]
+    loops = [_repeat(settings, "webhooks", _webhooks(settings))]
     key = settings.payments_key
     if key is not None:
 
         def report(database: Database) -> None:
             report_usage(database, Stripe(settings.payments_url, key.get_secret_value()), clock_ns=time.time_ns)
 
-        loops.append(asyncio.create_task(_repeat(settings, "payments", report)))
+        loops.append(_repeat(settings, "payments", report))
     return loops
 
 
@@ -49,21 +44,9 @@ def _webhooks(settings: Settings) -> Callable[[Database], None]:
     return deliver
 
 
-async def _repeat(settings: Settings, what: str, work: Callable[[Database], None]) -> None:
+def _repeat(settings: Settings, what: str, work: Callable[[Database], None]) -> asyncio.Task[None]:
     """`work` every second, and after failures with growing pauses. Nothing is lost: outbox and marks stay."""
-    database: Database | None = None
-    pause_s = _LOOK_EVERY_S
-    try:
-        while True:
-            try:
-                if database is None:
-                    database = await asyncio.to_thread(open_database, settings)
-                await asyncio.to_thread(work, database)
-                pause_s = _LOOK_EVERY_S
-            except (AirserveError, sa.exc.SQLAlchemyError, OSError) as error:
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-                log.error("could not be delivered, trying again", what=what, reason=str(error), pause_s=pause_s)
-            await asyncio.sleep(pause_s)
-    finally:
-        if database is not None:
-            database.close()
+    loop = repeat(
+        settings, work, f"{what} could not be delivered", every_s=_LOOK_EVERY_S, longest_pause_s=_LONGEST_PAUSE_S
+    )
+    return asyncio.create_task(loop)

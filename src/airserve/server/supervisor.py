@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyqwest
-import sqlalchemy as sa
 import structlog
 from pyvoy import StartupError
 
@@ -38,6 +37,7 @@ from airserve.server.front import Front, free_port, is_free
 from airserve.server.front_limits import allow_as_many_files_as_can_be
 from airserve.server.installation import journal_folder, open_database
 from airserve.server.logs import configure_logs
+from airserve.server.repeating import repeat
 from airserve.server.settings import Settings
 from airserve.server.sockets import Sockets
 from airserve.server.tls import TlsFiles, development_tls
@@ -81,7 +81,7 @@ async def _serve_through(sockets: Sockets, settings: Settings, on_ready: Callabl
     _refuse_taken_port(settings.host, port)
     tls = _tls(settings)
     tls_secrets = TlsSecrets(sockets.folder, tls.cert, tls.key)
-    tls_secrets.follow(await asyncio.to_thread(_trusted, settings))
+    await asyncio.to_thread(_first_secrets, settings, tls_secrets)
     token = secrets.token_urlsafe(32)
     environment = {
         SETTINGS_VARIABLE: settings.model_copy(update={"port": port}).model_dump_json(),
@@ -108,8 +108,24 @@ async def _serve_through(sockets: Sockets, settings: Settings, on_ready: Callabl
     ended = asyncio.create_task(front.wait())
     await _until_live(address.http_url, ended)
     background = [
-        asyncio.create_task(_fold_every_second(settings)),
-        asyncio.create_task(_follow_tls(settings, tls_secrets)),
+        # Nothing is lost where a fold fails: the journal keeps what the ledger could not take.
+        asyncio.create_task(
+            repeat(
+                settings,
+                lambda database: fold(database, journal_folder(settings)),
+                "usage could not be folded",
+                every_s=_FOLD_EVERY_S,
+            )
+        ),
+        asyncio.create_task(
+            repeat(
+                settings,
+                _following(tls_secrets),
+                "certificates could not be followed",
+                every_s=_FOLLOW_TLS_EVERY_S,
+                report=log.warning,
+            )
+        ),
         *start_deliveries(settings),
     ]
     if not ended.done():
@@ -126,53 +142,33 @@ async def _serve_through(sockets: Sockets, settings: Settings, on_ready: Callabl
     return 0 if stop.is_set() else ended.result() or 1
 
 
-async def _fold_every_second(settings: Settings) -> None:
-    database: Database | None = None
-    try:
-        while True:
-            try:
-                if database is None:
-                    database = await asyncio.to_thread(open_database, settings)
-                await asyncio.to_thread(fold, database, journal_folder(settings))
-            except (AirserveError, sa.exc.SQLAlchemyError, OSError) as error:
-                # Nothing is lost: the journal keeps what the ledger could not take, and the next fold tries again.
-                log.error("usage could not be folded, trying again", reason=str(error))
-            await asyncio.sleep(_FOLD_EVERY_S)
-    finally:
-        if database is not None:
-            database.close()
-
-
-def _trusted(settings: Settings) -> list[str]:
+def _trusted(database: Database) -> list[str]:
     """The authorities of all tenants, PEM."""
+    return [each.pem for each in list_authorities(database)]
+
+
+def _first_secrets(settings: Settings, tls_secrets: TlsSecrets) -> None:
+    """What the front starts with."""
     database = open_database(settings)
     try:
-        return [each.pem for each in list_authorities(database)]
+        tls_secrets.follow(_trusted(database))
     finally:
         database.close()
 
 
-async def _follow_tls(settings: Settings, tls_secrets: TlsSecrets) -> None:
-    """A certificate that was renewed, or an authority that was added, holds for the next connection."""
-    authorities = await asyncio.to_thread(_trusted, settings)
-    database: Database | None = None
+def _following(tls_secrets: TlsSecrets) -> Callable[[Database], None]:
+    """Work that lets a certificate that was renewed, or an authority that was added, hold for the next connection."""
     counter = -1
-    try:
-        while True:
-            try:
-                if database is None:
-                    database = await asyncio.to_thread(open_database, settings)
-                if (now := await asyncio.to_thread(database.change_counter)) != counter:
-                    authorities = [each.pem for each in await asyncio.to_thread(list_authorities, database)]
-                    counter = now
-                if await asyncio.to_thread(tls_secrets.follow, authorities):
-                    log.info("certificates changed; new connections see them", authorities=len(authorities))
-            except (AirserveError, sa.exc.SQLAlchemyError, OSError) as error:
-                log.warning("certificates could not be followed, trying again", reason=str(error))
-            await asyncio.sleep(_FOLLOW_TLS_EVERY_S)
-    finally:
-        if database is not None:
-            database.close()
+    authorities: list[str] = []
+
+    def follow(database: Database) -> None:
+        nonlocal counter, authorities
+        if (now := database.change_counter()) != counter:
+            authorities, counter = _trusted(database), now
+        if tls_secrets.follow(authorities):
+            log.info("certificates changed; new connections see them", authorities=len(authorities))
+
+    return follow
 
 
 def _fold_rest(settings: Settings) -> None:

@@ -78,7 +78,7 @@ def _authority(folder: Path, now: dt.datetime) -> tuple[x509.Certificate, ec.Ell
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Airserve development CA")])
     cert = (
-        _builder(name, name, key.public_key(), now, _CA_DAYS)
+        certificate_builder(name, name, key.public_key(), now, _CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(sign_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -98,7 +98,7 @@ def _server_certificate(
 ) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Airserve development server")])
     return (
-        _builder(subject, ca_cert.subject, key.public_key(), now, _SERVER_DAYS)
+        certificate_builder(subject, ca_cert.subject, key.public_key(), now, _SERVER_DAYS)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(sign_certificates=False), critical=True)
@@ -108,9 +108,10 @@ def _server_certificate(
     )
 
 
-def _builder(
+def certificate_builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: dt.datetime, days: int
 ) -> x509.CertificateBuilder:
+    """What every certificate of ours says; it holds from a day before `now` on, for `days` days."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

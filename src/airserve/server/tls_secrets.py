@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from airserve.core.errors import InvalidInputError
+from airserve.server.tls import certificate_builder
 
 _SERVER, _CLIENTS = "server", "clients"
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  # the name of a type
@@ -108,11 +109,8 @@ def _authority_of_nobody() -> str:
     """An authority whose key is forgotten at once: nobody's certificate is trusted until a tenant brings its own."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "no client is trusted yet")])
-    now = dt.datetime.now(dt.UTC)
     certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        certificate_builder(name, name, key.public_key(), dt.datetime.now(dt.UTC), 1)
         .add_extension(x509.BasicConstraints(True, 0), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -264,16 +264,12 @@ class Treasurer:
             utc_ns,
             least=max(0, needed - room),
             wanted=used,
-            nodes=2 * self._nodes,
+            nodes=2 * self._admissions.nodes,
             debt=debt,
         )
         bucket.shared_room = leased.room
         bucket.next_ns = 0 if leased.room else now_ns + leased.wait_ns
         return leased.units
-
-    @property
-    def _nodes(self) -> int:
-        return self._admissions.nodes
 
 
 def _key(bucket: Bucket) -> shared_rates.Key:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 import sqlalchemy as sa
 
 from airserve.core.errors import InvalidInputError
-from airserve.storage import tables
+from airserve.storage import Database, tables
+from airserve.storage.audit_log import record
 
 _LONGEST = 400
 
@@ -44,6 +48,21 @@ def billing_details(connection: sa.Connection, tenant_id: str) -> BillingDetails
     if row is None:
         return BillingDetails()
     return BillingDetails(**{name: getattr(row, name) for name in BillingDetails.__struct_fields__})
+
+
+def change_billing_details(
+    database: Database, tenant_id: str, changes: Mapping[str, Any], *, now_ns: int, actor: str | None = None
+) -> BillingDetails:
+    """Change some of them, by name; what they are then. The log says who did."""
+    with database.write(announce=False) as connection:
+        before = billing_details(connection, tenant_id)
+        after: BillingDetails = msgspec.structs.replace(before, **changes)
+        set_billing_details(connection, tenant_id, after)
+        record(
+            connection, actor=actor, action="tenant.billing", object_id=tenant_id, before=before, after=after,
+            now_ns=now_ns, tenant_id=tenant_id,
+        )  # fmt: skip
+    return after
 
 
 def set_billing_details(connection: sa.Connection, tenant_id: str, details: BillingDetails) -> None:

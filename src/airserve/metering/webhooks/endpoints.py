@@ -89,10 +89,15 @@ def list_endpoints(database: Database, tenant_id: str | None = None) -> list[End
         return _endpoints(connection, sa.true() if tenant_id is None else _whose(tenant_id))
 
 
-def remove_endpoint(database: Database, endpoint_id: str, *, now_ns: int, actor: str | None = None) -> Endpoint:
-    """Tell this endpoint nothing more; what still waits for it is given up."""
+def remove_endpoint(
+    database: Database, endpoint_id: str, *, now_ns: int, tenant_id: str | None = None, actor: str | None = None
+) -> Endpoint:
+    """Tell this endpoint nothing more; what still waits for it is given up.
+
+    `tenant_id` is whose it must be, None anybody's. Raises `NotFoundError`.
+    """
     with database.write(announce=False) as connection:
-        endpoint = find_endpoint(connection, endpoint_id)
+        endpoint = find_endpoint(connection, endpoint_id, tenant_id)
         columns, waiting = tables.webhook_endpoints.c, tables.webhook_deliveries.c
         connection.execute(
             sa.update(tables.webhook_endpoints).where(columns.id == endpoint_id).values(removed_ns=now_ns)
@@ -157,10 +162,10 @@ def retry(database: Database, message_id: str, *, now_ns: int) -> int:
     return int(changed)
 
 
-def find_endpoint(connection: sa.Connection, endpoint_id: str) -> Endpoint:
-    """The endpoint with this id. Raises `NotFoundError`."""
+def find_endpoint(connection: sa.Connection, endpoint_id: str, tenant_id: str | None = None) -> Endpoint:
+    """The endpoint with this id, of anybody or of one tenant. Raises `NotFoundError`."""
     found = _endpoints(connection, tables.webhook_endpoints.c.id == endpoint_id)
-    if not found:
+    if not found or tenant_id not in (None, found[0].tenant_id):
         raise NotFoundError(f"no webhook '{endpoint_id[:60]}'; see airserve webhooks list")
     return found[0]
 

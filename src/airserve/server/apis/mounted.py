@@ -14,8 +14,8 @@ Application = Callable[
     [MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
 ]
 
-CERTIFICATE = "airserve.certificate"
-"""Under which extension of the scope an application finds the client's certificate."""
+ASKED = "airserve.request"
+"""Under which extension of the scope an application finds the request as the front told of it."""
 _KEPT_BY_THE_FRONT = {b"content-length", b"transfer-encoding", b"connection"}
 
 
@@ -36,7 +36,7 @@ async def answer(application: Application, request: Request, max_body_bytes: int
         "headers": list(request.headers.items()),
         "client": (request.client, 0) if request.client else None,
         "server": None,
-        "extensions": {CERTIFICATE: request.certificate},
+        "extensions": {ASKED: request},
     }
     sent = _Sent()
 

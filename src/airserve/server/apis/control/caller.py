@@ -14,7 +14,8 @@ from airserve.accounts.roles import Action, Role, require
 from airserve.accounts.tenant import Tenant, find_tenant
 from airserve.core.errors import NotFoundError
 from airserve.protocols import headers as wire
-from airserve.server.apis.mounted import CERTIFICATE
+from airserve.server.apis.mounted import ASKED
+from airserve.server.http import Request as HttpRequest
 from airserve.server.runtime import Runtime
 from airserve.storage import Database
 
@@ -63,10 +64,9 @@ class Caller:
 def caller(request: Request) -> Caller:
     """The caller behind the request's key. What the key's role allows is asked where it matters."""
     runtime: Runtime = request.app.state.runtime
-    headers = {name.encode(): value.encode("latin-1") for name, value in request.headers.items()}
-    client = request.client.host if request.client else ""
-    certificate = request.scope["extensions"][CERTIFICATE]
-    return Caller(runtime.gate.known(wire.bearer_key(headers), client, certificate), runtime, time.time_ns())
+    asked: HttpRequest = request.scope["extensions"][ASKED]
+    principal = runtime.gate.known(wire.bearer_key(asked.headers), asked.client, asked.certificate)
+    return Caller(principal, runtime, time.time_ns())
 
 
 Asked = Annotated[Caller, Depends(caller)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -22,7 +23,7 @@ def invoices(asked: Asked, tenant: str, period: str | None = None) -> Response:
     found = asked.tenant(tenant, Action.INVOICES)
     with asked.database.read() as connection:
         return reply(
-            [{"number": each.number, **_told(each)} for each in issued(connection, tenant_id=found.id, period=period)]
+            [{"number": each.number, **asdict(each)} for each in issued(connection, tenant_id=found.id, period=period)]
         )
 
 
@@ -40,10 +41,6 @@ def invoice(asked: Asked, tenant: str, number: str, format: Literal["json", "csv
     if format == "csv":
         return _file(csv_text([document]).encode(), "text/csv; charset=utf-8", f"{entry.number}.csv")
     return reply(document)
-
-
-def _told(entry: object) -> dict[str, object]:
-    return {name: getattr(entry, name) for name in entry.__class__.__slots__}  # type: ignore[attr-defined]
 
 
 def _file(content: bytes, media_type: str, name: str) -> Response:

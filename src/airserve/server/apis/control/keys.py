@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from airserve.accounts import create_key, list_keys, revoke_key
 from airserve.accounts.key_rotation import MAX_OVERLAP_NS, rotate_key
 from airserve.accounts.keys import find_key
-from airserve.accounts.roles import Action
+from airserve.accounts.roles import Action, require
 from airserve.server.apis.control.caller import Asked, reply
 
 router = APIRouter(prefix="/tenants/{tenant}/keys", tags=["keys"])
@@ -81,6 +81,6 @@ def revoke(asked: Asked, tenant: str, key: str) -> Response:
     with asked.database.read() as connection:
         info = find_key(connection, key, found.id)
     if info.id != asked.principal.credential_id:
-        asked.tenant(tenant, Action.MEMBERS if info.member_id else Action.KEYS)
+        require(asked.principal, Action.MEMBERS if info.member_id else Action.KEYS, found.id)
     id = revoke_key(asked.database, info.id, now_ns=asked.now_ns, tenant_id=found.id, actor=asked.actor)
     return reply({"id": id, "revoked": True})

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
 from airserve.accounts import create_tenant, list_tenants, set_tenant_status
 from airserve.accounts.roles import Action
-from airserve.metering.invoices.details import BillingDetails, billing_details, set_billing_details
+from airserve.metering.invoices.details import billing_details, change_billing_details
 from airserve.server.apis.control.caller import Asked, reply
-from airserve.storage.audit_log import record
 
 router = APIRouter(tags=["tenants"])
 
@@ -93,12 +91,4 @@ def set_billing(asked: Asked, tenant: str, wanted: Billing) -> Response:
     given = {name: value for name, value in wanted.model_dump().items() if value is not None}
     if given.keys() & _OPERATORS_ALONE:
         asked.may(Action.ISSUE)
-    with asked.database.write() as connection:
-        before = billing_details(connection, found.id)
-        after: BillingDetails = msgspec.structs.replace(before, **given)
-        set_billing_details(connection, found.id, after)
-        record(
-            connection, actor=asked.actor, action="tenant.billing", object_id=found.id, before=before, after=after,
-            now_ns=asked.now_ns, tenant_id=found.id,
-        )  # fmt: skip
-    return reply(after)
+    return reply(change_billing_details(asked.database, found.id, given, now_ns=asked.now_ns, actor=asked.actor))

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
 from airserve.accounts.roles import Action
-from airserve.core.errors import NotFoundError
-from airserve.metering.webhooks.endpoints import add_endpoint, find_endpoint, list_endpoints, remove_endpoint
+from airserve.metering.webhooks.endpoints import add_endpoint, list_endpoints, remove_endpoint
 from airserve.server.apis.control.caller import Asked, reply
 
 router = APIRouter(prefix="/tenants/{tenant}/webhooks", tags=["webhooks"])
@@ -48,7 +47,4 @@ def add(asked: Asked, tenant: str, new: NewWebhook) -> Response:
 def remove(asked: Asked, tenant: str, endpoint: str) -> Response:
     """Tell it no more."""
     found = asked.tenant(tenant, Action.WEBHOOKS)
-    with asked.database.read() as connection:
-        if find_endpoint(connection, endpoint).tenant_id != found.id:
-            raise NotFoundError("there is no such endpoint")
-    return reply(remove_endpoint(asked.database, endpoint, now_ns=asked.now_ns, actor=asked.actor))
+    return reply(remove_endpoint(asked.database, endpoint, now_ns=asked.now_ns, tenant_id=found.id, actor=asked.actor))
