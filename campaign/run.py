@@ -186,17 +186,14 @@ class Campaign:
         return reached
 
     def hit(self, name: str, times: int) -> None:
-        """Die `times` times at one crash point, at different passes."""
+        """Die `times` times at one crash point, at different passes; as many rounds may fail to reach it."""
         round_ = self.keep_books_and_kill if name.startswith(_BOOKS) else self.serve_and_kill
-        for _ in range(times):
-            once = name.startswith(_ONCE)
+        once = name.startswith(_ONCE)
+        hits, missed = self.findings.hits, self.findings.not_reached
+        while hits[name] < times and missed[name] < times:
             passes = 1 if once else self._chance.randint(1, 4)
-            if round_(f"{name}:{passes}"):
-                self.findings.hits[name] += 1
-            else:
-                self.findings.not_reached[name] += 1
-                if not self.findings.hits[name] and self.findings.not_reached[name] > 1:
-                    return
+            reached = round_(f"{name}:{passes}")
+            (hits if reached else missed)[name] += 1
 
     def _unarchived(self) -> int:
         return len(list((self._house.state_dir / "journal").glob("*.wal")))

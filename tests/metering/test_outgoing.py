@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -130,6 +130,22 @@ def test_a_dripping_handshake_does_not_hold_the_caller_either() -> None:
     # The first bytes of a long TLS record, so that the client waits for the rest.
     with dripping(b"\x16\x03\x03\x40\x00") as port, pytest.raises(UnreachableError, match=r"within 0\.2 s"):
         post(f"https://127.0.0.1:{port}/", b"", {}, allow_private=True, timeout_s=0.2)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_silent_server_is_told_of_the_same_way_when_the_socket_notices_first(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(seconds: float, act: Callable[[], None]) -> threading.Timer:
+        return timer(seconds + 60, act)
+
+    timer = threading.Timer
+    monkeypatch.setattr(outgoing.threading, "Timer", late)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        pytest.raises(UnreachableError, match=r"^127\.0\.0\.1: no answer within 0\.1 s$"),
+    ):
+        post(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/", b"", {}, allow_private=True, timeout_s=0.1)
 
 
 @pytest.mark.parametrize("reply", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 abc\r\n\r\n"])

@@ -308,7 +308,7 @@ def test_a_deadline_that_has_passed_is_told_as_such(
 def test_calls_whose_clients_have_gone_leave_the_queue(of_its_own: Service) -> None:
     with grpc.insecure_channel(address(of_its_own)) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        before = _failed(of_its_own)
+        before = _count(of_its_own, "slow", "fail")
         calls = [stub.ModelInfer.future(message("slow"), metadata=metadata(of_its_own)) for _ in range(30)]
         time.sleep(0.3)
         for call in calls:
@@ -319,23 +319,49 @@ def test_calls_whose_clients_have_gone_leave_the_queue(of_its_own: Service) -> N
             next(stream)
             stream.cancel()
             keeps_open.put(None)
-        _eventually(lambda: _failed(of_its_own) - before >= 45)
+        _eventually(lambda: _count(of_its_own, "slow", "fail") - before >= 45)
         assert stub.ModelInfer(message("slow"), metadata=metadata(of_its_own)).model_name == "slow"
     # Who leaves is no failure of ours.
     assert "Traceback" not in of_its_own.state_dir.with_suffix(".log").read_text()
 
 
-def _many(count: int, half_closed: bool, keeps_open: queue.Queue[None]) -> Iterator[service_pb2.ModelInferRequest]:
+def test_streams_that_are_left_while_answers_wait_for_room(of_its_own: Service) -> None:
+    # The client reads one answer and lets the others fill every buffer on the way, so that the server is held in
+    # sending one; then it goes. The front ends that sending and tells of the leaving at the same time, in any order.
+    numbers = np.ones((1, 1 << 16), np.float32)
+    tensor = {"name": "x", "datatype": "FP32", "shape": numbers.shape}
+    request = service_pb2.ModelInferRequest(
+        model_name="same_fp32", inputs=[tensor], raw_input_contents=[numbers.tobytes()]
+    )
+    options = [("grpc.http2.lookahead_bytes", 1 << 16), ("grpc.http2.bdp_probe", 0)]
+    for _ in range(20):
+        least = _count(of_its_own, "same_fp32", "success") + 2
+        with grpc.insecure_channel(address(of_its_own), options) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            keeps_open = queue.Queue[None]()
+            stream = stub.ModelStreamInfer(_many(12, False, keeps_open, request), metadata=metadata(of_its_own))
+            next(stream)
+            _eventually(lambda least=least: _count(of_its_own, "same_fp32", "success") >= least)
+            stream.cancel()
+            keeps_open.put(None)
+    with triton.InferenceServerClient(address(of_its_own)) as client:
+        assert client.infer("same_fp32", [given()], headers=of_its_own.headers).as_numpy("y").shape == (1, 4)
+    assert "Traceback" not in of_its_own.state_dir.with_suffix(".log").read_text()
+
+
+def _many(
+    count: int, half_closed: bool, keeps_open: queue.Queue[None], request: service_pb2.ModelInferRequest | None = None
+) -> Iterator[service_pb2.ModelInferRequest]:
     for _ in range(count):
-        yield message("slow")
+        yield request or message("slow")
     if not half_closed:
         keeps_open.get(timeout=60)
 
 
-def _failed(service: Service) -> int:
+def _count(service: Service, model: str, what: str) -> int:
     with triton.InferenceServerClient(address(service)) as client:
-        statistics = client.get_inference_statistics("slow", headers=service.headers).model_stats[0]
-        return int(statistics.inference_stats.fail.count)
+        statistics = client.get_inference_statistics(model, headers=service.headers).model_stats[0]
+        return int(getattr(statistics.inference_stats, what).count)
 
 
 def _eventually(happened: Callable[[], bool]) -> None:

@@ -100,8 +100,9 @@ def post(
             raise TimeoutError
         return answer
     except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-        # The alarm takes the socket from under whoever reads it.
-        reason = f"no answer within {timeout_s:g} s" if connection.aborted else f"{type(error).__name__}: {error}"
+        # The alarm takes the socket from under whoever reads it, unless the socket's own timeout comes first.
+        late = connection.aborted or isinstance(error, TimeoutError)
+        reason = f"no answer within {timeout_s:g} s" if late else f"{type(error).__name__}: {error}"
         raise UnreachableError(f"{host}: {reason}"[:300]) from None
     finally:
         alarm.cancel()

@@ -16,6 +16,7 @@ from airserve.server.body import read_body
 from airserve.server.disconnect import Disconnects
 from airserve.server.endpoints import Endpoints
 from airserve.server.http import Request, certificate_in, client_of, fields_of
+from airserve.server.uncancelled import sending
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -38,6 +39,7 @@ class AsgiApp:
         if scope["type"] == "http":
             assert self._serving is not None, "the front sent a request before the lifespan had started"  # noqa: S101
             endpoints, grpc = self._serving
+            send = sending(send)
             if grpc.serves(scope["path"]):
                 await grpc(scope, receive, send)
             else:

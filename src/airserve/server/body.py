@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from airserve.core.errors import CancelledError, InvalidInputError, RequestTimeoutError, TooLargeError
+from airserve.server.uncancelled import uncancelled
 
 MAX_PIECES = 1 << 16
 """The most pieces of a body: chunks of HTTP/1.1, frames of HTTP/2. Tiny ones cost far more than their bytes."""
@@ -48,8 +49,7 @@ async def _read(
     chunks: list[bytes] = []
     size = 0
     while True:
-        # What pyvoy gives to wait on cannot be cancelled.
-        message = await asyncio.shield(receive())
+        message = await uncancelled(receive())
         if message["type"] == "http.disconnect":
             raise CancelledError("the client went away while it sent its request")
         chunk = message.get("body", b"")

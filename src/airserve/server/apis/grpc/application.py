@@ -21,6 +21,7 @@ from airserve.server.apis.grpc.refusals import Refusals
 from airserve.server.disconnect import Disconnects
 from airserve.server.http import client_of, fields_of
 from airserve.server.runtime import Runtime
+from airserve.server.uncancelled import uncancelled
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -71,8 +72,8 @@ class GrpcApplication:
                 if watched.body_read:
                     # The library asks for the disconnect now; that is the watch's, which cancels this task.
                     await asyncio.Event().wait()
-                # A stream may end while its reader waits for more; what pyvoy gives to wait on cannot be cancelled.
-                message = await asyncio.shield(receive())
+                # A stream may end while its reader waits for more.
+                message = await uncancelled(receive())
                 watched.body_read = not message.get("more_body", False)
                 if message["type"] == "http.disconnect":
                     watched.cancel()
