@@ -96,3 +96,38 @@ async def test_no_more_requests_are_read_than_may_be_at_work() -> None:
     async with aclosing(in_order(endless(), answer)) as responses:
         assert await anext(responses) == 1
         assert read <= MOST_AT_ONCE + 2
+
+
+async def test_who_is_cancelled_again_while_it_closes_leaves_nothing_at_work() -> None:
+    ended: list[str] = []
+    begun = asyncio.Event()
+
+    async def until_cancelled(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.02)
+            ended.append(name)
+
+    async def requests() -> AsyncIterator[int]:
+        yield 1
+        await until_cancelled("reading")
+
+    async def answer(number: int) -> AsyncGenerator[int, None]:
+        begun.set()
+        await until_cancelled("answering")
+        yield number
+
+    async def read() -> None:
+        async with aclosing(in_order(requests(), answer)) as responses:
+            async for _ in responses:
+                pass
+
+    reader = asyncio.create_task(read())
+    await begun.wait()
+    for _ in range(3):
+        reader.cancel()
+        await asyncio.sleep(0.005)
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert ended == ["reading", "answering"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """From `start_s` on the direction carries `rate_bps`, and packets take `delay_s` one way; `loss` is a probability."""
+    """From `start_s` on: `rate_bps`, a one-way delay of `delay_s`, and each packet lost with probability `loss`."""
 
     start_s: float
     rate_bps: float

@@ -19,7 +19,7 @@ MOST_AT_ONCE = 64
 async def in_order(
     requests: AsyncIterator[Request], answer: Callable[[Request], AsyncGenerator[Response, None]]
 ) -> AsyncGenerator[Response, None]:
-    """All that `answer` gives to each of `requests`. Closing it ends the work on every one of them.
+    """All that `answer` gives to each of `requests`. Closing it ends the reading and the work on every one of them.
 
     A failure to read, or one that `answer` raises, is raised after the responses to what came before.
     """
@@ -31,6 +31,11 @@ async def in_order(
             at_work.add(begun)
             yield begun
 
+    async def end() -> None:
+        await reading.close()
+        for begun in list(at_work):
+            await begun.close()
+
     reading = Ahead(begin(), room=MOST_AT_ONCE)
     try:
         async for begun in reading:
@@ -38,9 +43,19 @@ async def in_order(
                 yield response
             at_work.discard(begun)
     finally:
-        await reading.close()
-        for begun in list(at_work):
-            await begun.close()
+        await _to_its_end(asyncio.create_task(end()))
+
+
+async def _to_its_end(task: asyncio.Task[None]) -> None:
+    """Wait for `task`, also when cancelled meanwhile, by a client that goes: who comes next finds nothing at work."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 @dataclass(frozen=True, slots=True)

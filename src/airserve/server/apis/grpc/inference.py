@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 
 from protobuf import message_from_json_value
 
@@ -51,8 +52,10 @@ class InferenceService(GRPCInferenceService):
         ctx.response_headers["x-request-id"] = wire.request_id(arrival().headers, new_id)
         if wire.idempotency_key(arrival().headers) is not None:
             raise InvalidInputError("a stream takes no idempotency-key: call ModelInfer with it, one message a call")
-        async for response in self._answers.all(request, ctx):
-            yield response
+        # Left to the garbage collector, it would end its work after the library has closed what it reads from.
+        async with aclosing(self._answers.all(request, ctx)) as responses:
+            async for response in responses:
+                yield response
 
     async def _once(self, request: pb.ModelInferRequest, ctx: Context) -> tuple[pb.ModelInferResponse, Headers]:
         """The response, which was perhaps given before under the same idempotency-key."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, TypeVar, cast
 
 import structlog
 from connectrpc.code import Code
@@ -69,8 +69,9 @@ class Refusals:
     ) -> AsyncIterator[Response]:
         """One request, many responses."""
         with as_status(ctx):
-            async for response in call_next(request, ctx):
-                yield response
+            async with aclosing(cast("AsyncGenerator[Response, None]", call_next(request, ctx))) as responses:
+                async for response in responses:
+                    yield response
 
     async def intercept_bidi_stream(
         self,
@@ -80,5 +81,6 @@ class Refusals:
     ) -> AsyncIterator[Response]:
         """Many of both."""
         with as_status(ctx):
-            async for response in call_next(request, ctx):
-                yield response
+            async with aclosing(cast("AsyncGenerator[Response, None]", call_next(request, ctx))) as responses:
+                async for response in responses:
+                    yield response
