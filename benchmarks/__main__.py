@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 
-NAMES = ("overhead", "tensors", "batching", "learning", "families", "hostile", "codecs")
+NAMES = ("overhead", "tensors", "batching", "learning", "families", "hostile")
 
 
 def main() -> int:
