@@ -25,7 +25,7 @@ from tritonclient.utils import InferenceServerException
 
 from airserve.cli.first_start import EXAMPLE_EIGHT
 from airserve.protocols.protos.reflection_pb import ServerReflectionRequest, ServerReflectionResponse
-from tests.conftest import Service, publish, start_service
+from tests.conftest import Service, airserve, start_service
 from tests.models_for_tests import save_identity, save_linear, save_slow
 from tests.server.wire import send
 
@@ -70,9 +70,11 @@ def stub(service: Service) -> Iterator[service_pb2_grpc.GRPCInferenceServiceStub
 def of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with a model that gives back what it gets, for each datatype, and one that is slow."""
     folder = tmp_path_factory.mktemp("grpc")
-    same = {f"same_{datatype.lower()}": elements for datatype, elements in ELEMENTS.items()}
-    models = {name: save_identity(folder / f"{name}.onnx", elements) for name, elements in same.items()}
-    publish(folder / "state", {**models, "slow": save_slow(folder / "slow.onnx")})
+    state = str(folder / "state")
+    for datatype, elements in ELEMENTS.items():
+        model = save_identity(folder / f"same_{datatype.lower()}.onnx", elements)
+        airserve("publish", str(model), "--state-dir", state, "--json")
+    airserve("publish", str(save_slow(folder / "slow.onnx")), "--state-dir", state, "--json")
     running = start_service(folder / "state", "--no-demo")
     yield running
     running.stop()
@@ -332,7 +334,7 @@ def test_streams_that_are_left_while_answers_wait_for_room(of_its_own: Service) 
         model_name="same_fp32", inputs=[tensor], raw_input_contents=[numbers.tobytes()]
     )
     options = [("grpc.http2.lookahead_bytes", 1 << 16), ("grpc.http2.bdp_probe", 0)]
-    for _ in range(40):
+    for _ in range(20):
         least = _count(of_its_own, "same_fp32", "success") + 2
         with grpc.insecure_channel(address(of_its_own), options) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -420,7 +422,7 @@ def _calls(service: Service) -> int:
 
 
 def test_the_operator_sees_unloads_and_loads(tmp_path: Path) -> None:
-    publish(tmp_path / "state", {"linear": save_linear(tmp_path / "linear.onnx")})
+    airserve("publish", str(save_linear(tmp_path / "linear.onnx")), "--state-dir", str(tmp_path / "state"), "--json")
     running = start_service(tmp_path / "state", "--no-demo")
     operator = {"authorization": f"Bearer {running.ready['operator_key']}"}
     with triton.InferenceServerClient(address(running)) as client:

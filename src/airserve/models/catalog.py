@@ -102,7 +102,6 @@ class DeploymentSpec:
             upstream=manifest.upstream,
             python=manifest.python,
             sealed=self._sealed,
-            tail=manifest.split is not None,
             model=self.model,
             files=self.files,
         )
@@ -155,9 +154,7 @@ class Catalog:
         with self.publishing() as scratch, as_folder(path, scratch, given, policy.limits) as folder:
             package = open_package(folder)
             if package.manifest.engine == "onnx":
-                split = package.manifest.split
-                files = [variant.file for variant in package.manifest.variants]
-                for file in {*files, *(() if split is None else (split.head,))}:
+                for file in {variant.file for variant in package.manifest.variants}:
                     admit(package.path(file), policy.limits)
             signature = package_signature(package, sign_with)
             if policy.require_signed:

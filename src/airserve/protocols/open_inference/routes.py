@@ -34,8 +34,6 @@ class Operation(Enum):
     REPOSITORY_INDEX = "repository_index"
     MODEL_LOAD = "model_load"
     MODEL_UNLOAD = "model_unload"
-    PLACES = "places"
-    DEVICE = "device"
     SHARED_MEMORY_STATUS = "shared_memory_status"
     SHARED_MEMORY_UNREGISTER = "shared_memory_unregister"
 
@@ -66,8 +64,6 @@ _MODEL = {
     ("infer",): ("POST", Operation.INFER),
     ("config",): ("GET", Operation.MODEL_CONFIG),
     ("stats",): ("GET", Operation.MODEL_STATISTICS),
-    ("places",): ("GET", Operation.PLACES),
-    ("device",): ("GET", Operation.DEVICE),
     ("generate",): ("POST", Operation.GENERATE),
     ("generate_stream",): ("POST", Operation.GENERATE_STREAM),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airserve.codecs.frame import encode
 from airserve.codecs.tensors import to_raw
 from airserve.core.call import Array, Reply
 from airserve.core.errors import AirserveError
@@ -12,7 +11,6 @@ from airserve.core.tensor import datatype_of
 from airserve.protocols.open_inference.classification import classify
 from airserve.protocols.open_inference.request import RequestedOutput
 from airserve.protocols.open_inference_grpc.contents import to_contents
-from airserve.protocols.open_inference_grpc.parameters import text
 from airserve.protocols.open_inference_grpc.request import InferRequest
 from airserve.protocols.protos.open_inference_pb import (
     ModelInferRequest,
@@ -33,10 +31,7 @@ def encode_infer(request: InferRequest, reply: Reply, *, labels: Sequence[str] =
         if output.classes:
             array = classify(array, output.classes, labels, name=output.name, batched=request.batched)
         message.outputs.append(_output(output.name, array, typed=request.typed))
-        if output.codec is not None:
-            message.outputs[-1].parameters["codec"] = text(output.codec)
-            message.raw_output_contents.append(encode(array, output.codec))
-        elif not request.typed:
+        if not request.typed:
             message.raw_output_contents.append(bytes(to_raw(array)))
     return message
 

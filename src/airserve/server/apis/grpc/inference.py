@@ -105,8 +105,7 @@ class InferenceService(GRPCInferenceService):
         """Versions, inputs and outputs of a model."""
         served = self._visible(request.name, request.version)
         versions = [str(version) for version in self._runtime.service.versions(served.spec.model)]
-        manifest = served.spec.manifest
-        return oip.model_metadata(served.spec.model, versions, served.signature, manifest.engine, manifest.codecs)
+        return oip.model_metadata(served.spec.model, versions, served.signature, served.spec.manifest.engine)
 
     async def model_config(self, request: pb.ModelConfigRequest, ctx: Context) -> pb.ModelConfigResponse:
         """How a model is run."""

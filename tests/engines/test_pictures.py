@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from airserve.codecs.picture_pixels import Pixels, centre
 from airserve.core.errors import InvalidInputError
+from airserve.engines.pictures import Pixels, centre
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MODES = {
