@@ -42,9 +42,6 @@ _NOUNS = (
     "db",
     "nodes",
     "sealed",
-    "split",
-    "lab",
-    "demo",
     "doctor",
 )
 
