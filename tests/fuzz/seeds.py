@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 from tritonclient.grpc import service_pb2
 
+from airserve.codecs.frame import encode
 from airserve.metering.journal_format import encode_batch
 from tests.server.bad_inputs import TWICE
 
@@ -55,6 +56,13 @@ def _messages() -> list[bytes]:
     return [message.SerializeToString(), typed.SerializeToString()]
 
 
+def _frames() -> list[bytes]:
+    array = np.maximum(np.random.default_rng(0).normal(-0.5, 1, (1, 24, 5, 5)), 0).astype(np.float32)
+    codecs = ("fp32", "fp32+shuffle", "fp16+lz4", "int8c+zstd", "int4c+ans", "int2+ans", "topk:0.1+zstd", "bf16+zstd")
+    texts = np.array([[b"abc"] * 20], object)
+    return [*(encode(array, codec) for codec in codecs), encode(texts, "fp32+zstd"), encode(array > 0, "fp32+ans")]
+
+
 def _text(value: str) -> bytes:
     return struct.pack("<Q", len(value)) + value.encode()
 
@@ -76,6 +84,7 @@ SEEDS: dict[str, list[bytes]] = {
     "infer-json": [_INFER.encode(), json.dumps({"inputs": [_TENSOR]}).encode(), *TWICE,
                    b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[NaN,1,-Infinity,2]}]}'],
     "infer-binary": [len(_RAW).to_bytes(2, "big") + _RAW + b"\0" * 16, b"\0\0" + b"\0" * 16],
+    "coded-frames": _frames(),
     "infer-header": [b"0\ngzip\ngzip;q=0.5, deflate, *;q=0", b"2\n\n"],
     "generate": [b'{"text_input": "a", "parameters": {"max_tokens": 5, "stop": "x"}, "temperature": 0.1}',
                  b'{"x": [1, 2, 3, 4], "text": "a", "n": [1], "id": "i"}'],

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from airserve.codecs.compression import inflate
+from airserve.codecs.frame import decode
 from airserve.codecs.server_sent_events import take_events
 from airserve.codecs.tensors import from_raw
 from airserve.core.errors import AirserveError
@@ -125,7 +127,7 @@ def grpc_messages(data: bytes) -> None:
         return
     for signature in (ONE, SIGNATURE):
         with refused_at_most():
-            rpc.decode_infer("m", signature, message)
+            rpc.decode_infer("m", signature, message, max_bytes=LIMIT)
     with refused_at_most():
         generation_of(rpc.decode_generate("m", message), "m", stream=True)
 
@@ -142,6 +144,13 @@ def compression(data: bytes) -> None:
     for coding in ("gzip", "deflate"):
         with refused_at_most():
             assert len(inflate(data, coding, LIMIT)) <= LIMIT
+
+
+def coded_frames(data: bytes) -> None:
+    """Once as it is, and once with the checksum that who means harm would compute."""
+    for frame in (data, data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")):
+        with refused_at_most():
+            assert decode(frame, max_bytes=LIMIT).nbytes <= LIMIT
 
 
 def server_sent_events(data: bytes) -> None:
@@ -245,6 +254,7 @@ TARGETS: dict[str, Target] = {
     target.__name__.replace("_", "-"): target
     for target in (
         infer_json, infer_binary, infer_header, generate, openai_documents, plain_rows, plain_npy, plain_headers,
-        grpc_messages, raw_tensors, compression, server_sent_events, journal_frames, gguf_header, proxy_protocol, http1,
+        grpc_messages, raw_tensors, coded_frames, compression, server_sent_events, journal_frames, gguf_header,
+        proxy_protocol, http1,
     )
 }  # fmt: skip
