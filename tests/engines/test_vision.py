@@ -12,7 +12,7 @@ from airserve.core.tensor import Signature
 from airserve.engines import Model, Source, load_model
 from airserve.engines.options import Vision
 from airserve.models.steps import vision_signature
-from tests.engines.test_pictures import encode
+from tests.codecs.test_picture_pixels import encode
 from tests.step_models import save_mean_colour
 
 LABELS = ("red", "green", "blue")

@@ -41,9 +41,11 @@ def load(source: Source, *, threads: int) -> Model:
     session = Session(source.contents.read(source.file), threads=threads, name=source.file)
     # Pillow and tokenizers are loaded only where a package needs them.
     if source.vision is not None:
-        from airserve.engines.vision import VisionModel
+        from airserve.engines.vision import VisionModel, VisionTail
 
-        return VisionModel(session, source.signature, source.vision, source.labels)
+        # The pictures of a tail became features on the device: what is left of the step is its second half.
+        kind = VisionTail if source.tail else VisionModel
+        return kind(session, source.signature, source.vision, source.labels)
     if source.text is not None:
         from airserve.engines.text import TextModel
 

@@ -120,8 +120,9 @@ class SealedSource:
 class Source:
     """All that loading a model needs: the package's folder, the weights file in it, and what the manifest says.
 
-    `model` is the model's name, for logs. Engines read through `contents`, never from `folder`: what is in a store is
-    verified, and may be encrypted.
+    `tail` says that the model is the tail of a split: it takes features, and of the `[vision]` step only the second
+    half applies. `model` is the model's name, for logs. Engines read through `contents`, never from `folder`: what is
+    in a store is verified, and may be encrypted.
     """
 
     folder: Path
@@ -134,6 +135,7 @@ class Source:
     upstream: Upstream | None = None
     python: Python | None = None
     sealed: SealedSource | None = None
+    tail: bool = False
     model: str = ""
     files: Files | None = None
 

@@ -1,18 +1,13 @@
-"""The `[vision]` step: encoded pictures in, labels with probabilities out."""
+"""The `[vision]` step: encoded pictures in, labels with probabilities out; and its second half behind a tail."""
 
 from __future__ import annotations
 
-import io
-import math
-
-import numpy as np
-from PIL import Image
-
-from airserve.core.call import Array, Tensors
-from airserve.core.errors import BadPackageError, InvalidInputError
-from airserve.core.tensor import Signature
-from airserve.engines import pictures
+from airserve.core.call import Tensors
+from airserve.core.errors import BadPackageError
+from airserve.core.tensor import Signature, zeros
+from airserve.engines.labels import Labels
 from airserve.engines.options import Vision
+from airserve.engines.pixels import Pixels
 from airserve.engines.session import Session
 
 
@@ -28,64 +23,42 @@ class VisionModel:
             raise BadPackageError(f"a [vision] model takes one tensor, this one {', '.join(session.inputs)}")
         self.signature = signature
         self._session = session
-        self._vision = vision
         (self._input,) = session.inputs
         (self._output, shape), *_ = session.outputs.items()
-        classes = math.prod(axis or 1 for axis in shape[1:])
-        if labels and len(labels) != classes:
-            raise BadPackageError(f"the model tells {classes} classes apart, but the package has {len(labels)} labels")
-        self._k = min(vision.top_k, classes)
-        self._labels = np.empty(classes, dtype=object)
-        self._labels[:] = [label.encode() for label in labels] or [b"%d" % index for index in range(classes)]
-        self._mean = np.array(vision.mean, np.float32)
-        self._scale = 1 / np.array(vision.std, np.float32)
+        self._pixels = Pixels(vision)
+        self._labels = Labels(vision, labels, shape)
 
     def run(self, inputs: Tensors) -> Tensors:
         """Raises `InvalidInputError` that names the row for what is no picture, or one over `max_pixels`."""
-        x = self._pixels(inputs["image"])
-        scores = self._session.run({self._input: x}, [self._output])[self._output].reshape(len(x), -1)
-        probabilities = _softmax(scores) if self._vision.logits else scores
-        index = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._k]
-        return {
-            "label": self._labels[index],
-            "probability": np.take_along_axis(probabilities, index, axis=1).astype(np.float32),
-            "index": index.astype(np.int32),
-        }
+        x = self._pixels.of(inputs["image"])
+        return self._labels.best(self._session.run({self._input: x}, [self._output])[self._output])
 
     def example(self, rows: int) -> Tensors:
         """A JPEG with something to see in it, of a size that needs scaling."""
-        edge = np.linspace(0, 255, self._vision.resize * 3 // 2, dtype=np.uint8)
-        red, green = np.meshgrid(edge, edge)
-        encoded = io.BytesIO()
-        Image.fromarray(np.dstack([red, green, red ^ green])).save(encoded, "JPEG", quality=90)
-        image = np.empty(rows, dtype=object)
-        image[:] = [encoded.getvalue()] * rows
-        return {"image": image}
+        return {"image": self._pixels.example(rows)}
 
     def close(self) -> None:
         """Free the session."""
         self._session.close()
 
-    def _pixels(self, images: Array) -> Array:
-        """Normalised float32, [n, 3, size, size] or [n, size, size, 3] as the model wants it."""
-        vision = self._vision
-        x = np.empty((len(images), vision.size, vision.size, 3), np.float32)
-        for row, data in enumerate(images):
-            try:
-                x[row] = pictures.centre(
-                    data,
-                    size=vision.size,
-                    resize=vision.resize,
-                    resample=vision.resample,
-                    max_pixels=vision.max_pixels,
-                )
-            except InvalidInputError as error:
-                raise InvalidInputError(f"row {row} of input 'image': {error.message}") from None
-        x -= self._mean
-        x *= self._scale
-        return x if vision.layout == "NHWC" else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
+class VisionTail:
+    """The tail of a split classifier: features in, and the same answer as the whole gives of the picture."""
 
-def _softmax(scores: Array) -> Array:
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    def __init__(self, session: Session, signature: Signature, vision: Vision, labels: tuple[str, ...]) -> None:
+        self.signature = signature
+        self._session = session
+        (self._output, shape), *_ = session.outputs.items()
+        self._labels = Labels(vision, labels, shape)
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """`label`, `probability` and `index`, as `VisionModel` gives them."""
+        return self._labels.best(self._session.run(inputs, [self._output])[self._output])
+
+    def example(self, rows: int) -> Tensors:
+        """Zeros."""
+        return zeros(self.signature, rows)
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session.close()

@@ -102,6 +102,7 @@ class DeploymentSpec:
             upstream=manifest.upstream,
             python=manifest.python,
             sealed=self._sealed,
+            tail=manifest.split is not None,
             model=self.model,
             files=self.files,
         )
@@ -154,7 +155,9 @@ class Catalog:
         with self.publishing() as scratch, as_folder(path, scratch, given, policy.limits) as folder:
             package = open_package(folder)
             if package.manifest.engine == "onnx":
-                for file in {variant.file for variant in package.manifest.variants}:
+                split = package.manifest.split
+                files = [variant.file for variant in package.manifest.variants]
+                for file in {*files, *(() if split is None else (split.head,))}:
                     admit(package.path(file), policy.limits)
             signature = package_signature(package, sign_with)
             if policy.require_signed:

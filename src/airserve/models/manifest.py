@@ -11,6 +11,7 @@ from airserve.core.errors import BadPackageError
 from airserve.core.tensor import NUMPY_OF, Signature, TensorSpec
 from airserve.engines import options
 from airserve.models.engine_sections import language_problems, python_problems, sealed_problems, upstream_problems
+from airserve.models.link_sections import link_problems
 from airserve.models.names import check_name
 from airserve.models.steps import step_problems
 
@@ -37,6 +38,37 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: tuple[int, ...]
 
 
+class CodecEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A codec that the model takes for its input, or gives its output in, with what it was measured to cost.
+
+    `tensor` names the input or output; `accuracy`, in the unit of `metric`, compares answers with it to those without,
+    and `bytes` is the mean size of one coded row.
+    """
+
+    tensor: str
+    codec: str
+    accuracy: float | None = None
+    metric: str | None = None
+    bytes: float | None = None
+
+
+class SplitOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`[split]`: the model is the tail of another, whose head a device runs.
+
+    `model` and `address` (the SHA-256 of its package) say of which; `head` is the file of this package with the head,
+    an ONNX graph; `tensor` is the input of this model that the head gives. `head_share` is the part of the whole
+    model's time that the head takes, 0 to 1; `accuracy`, in the unit of `metric`, is that of head and tail together.
+    """
+
+    model: str
+    address: str
+    head: str
+    tensor: str
+    head_share: float
+    accuracy: float | None = None
+    metric: str | None = None
+
+
 class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the rows that a model was trained on are protected: (ε, δ), for adding or removing one of `rows` rows.
 
@@ -57,7 +89,9 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """The manifest. `max_batch` is the most rows of one run, 0 for a model that does not batch.
 
-    `columns` names the columns of the only input, for callers that send rows by name.
+    `columns` names the columns of the only input, for callers that send rows by name. `deterministic` says that the
+    same inputs always give the same outputs; `device` names the variant that a device may fetch and run itself;
+    `codecs` are the lossy codecs that the model was measured with.
     """
 
     name: str
@@ -71,6 +105,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     columns: tuple[str, ...] = ()
     description: str = ""
     licence: str = ""
+    deterministic: bool = False
+    device: str | None = None
+    codecs: tuple[CodecEntry, ...] = ()
+    split: SplitOf | None = None
     privacy: Privacy | None = None
     vision: options.Vision | None = None
     text: options.Text | None = None
@@ -145,6 +183,7 @@ def _problems(manifest: Manifest) -> list[str]:
     if manifest.columns and [each.shape[1:] for each in manifest.inputs] != [(len(manifest.columns),)]:
         problems.append(f"there are {len(manifest.columns)} columns, so the only input has the shape [-1, that many]")
     problems += step_problems(manifest)
+    problems += link_problems(manifest)
     problems += python_problems(manifest.engine, manifest.python, [each.file for each in manifest.variants])
     problems += upstream_problems(manifest.engine, manifest.upstream)
     problems += language_problems(manifest.engine, manifest.language)

@@ -114,6 +114,8 @@ def open_package(folder: Path, *, max_bytes: int = MAX_BYTES) -> Package:
             raise BadPackageError(f"variant '{variant.name}' names the file '{variant.file}', which is not there")
     if manifest.text is not None and manifest.text.tokenizer not in listed:
         raise BadPackageError(f"[text] names the tokenizer '{manifest.text.tokenizer}', which is not there")
+    if manifest.split is not None and manifest.split.head not in listed:
+        raise BadPackageError(f"[split] names the head '{manifest.split.head}', which is not there")
     return Package(folder, manifest, hashlib.sha256(sums).hexdigest(), tuple(sorted(listed)))
 
 

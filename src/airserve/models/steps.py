@@ -56,6 +56,13 @@ def step_problems(manifest: Manifest) -> Iterator[str]:
         assert manifest.text is not None, "one of the two is there"  # noqa: S101
         yield from _text_problems(manifest.text)
         wanted = text_signature(_second_axis(signature.outputs))
+    if manifest.split is not None:
+        # The head on the device did the first half of the step: the tail takes features.
+        if manifest.text is not None:
+            yield "a [text] model is not split: each text is shorter than its features"
+        wanted = signature.inputs, wanted[1]
+        if len(signature.inputs) != 1 or signature.inputs[0].datatype != "FP32":
+            yield "the tail of a split takes one FP32 tensor"
     if (signature.inputs, signature.outputs) != wanted:
         said = [f"{spec.name} {spec.datatype} {list(spec.shape)}" for specs in wanted for spec in specs]
         yield f"its section asks for the input {said[0]} and the outputs {', '.join(said[1:])}"
