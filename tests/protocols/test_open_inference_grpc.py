@@ -39,6 +39,7 @@ from airserve.protocols.protos.open_inference_pb import (
 Input = ModelInferRequest.InferInputTensor
 Output = ModelInferRequest.InferRequestedOutputTensor
 
+LIMIT = 1 << 20
 S = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),), 8)
 TWO = Signature(
     (TensorSpec("a", "INT32", (-1,)), TensorSpec("b", "BYTES", (-1,))), (TensorSpec("c", "INT32", (-1,)),), 8
@@ -61,7 +62,7 @@ def request(*, raw: list[bytes] | None = None, **changes: Any) -> ModelInferRequ
 
 def refusal(message: ModelInferRequest, signature: Signature = S) -> str:
     with pytest.raises(AirserveError) as error:
-        decode_infer("m", signature, message)
+        decode_infer("m", signature, message, max_bytes=LIMIT)
     assert error.value.grpc_status in ("INVALID_ARGUMENT", "UNIMPLEMENTED")
     return error.value.message
 
@@ -142,7 +143,7 @@ def test_raw_tensors_of_every_datatype_go_there_and_back(array: Array) -> None:
         inputs=[Input(name="x", datatype=datatype, shape=list(array.shape))],
         raw_input_contents=[bytes(to_raw(array))],
     )
-    asked = decode_infer("m", signature, ModelInferRequest.from_binary(sent.to_binary()))
+    asked = decode_infer("m", signature, ModelInferRequest.from_binary(sent.to_binary()), max_bytes=LIMIT)
     assert same(asked.inputs["x"], array)
     reply = encode_infer(asked, Reply("m", "1", {"y": asked.inputs["x"]}))
     (output,), (raw,) = reply.outputs, reply.raw_output_contents
@@ -161,7 +162,7 @@ def test_typed_tensors_of_every_other_datatype_than_fp16_go_there_and_back(array
         inputs=[Input(name="x", datatype=datatype, shape=list(array.shape), contents=to_contents(array))],
         parameters={"binary_data_output": parameter(False)},
     )
-    asked = decode_infer("m", signature, ModelInferRequest.from_binary(sent.to_binary()))
+    asked = decode_infer("m", signature, ModelInferRequest.from_binary(sent.to_binary()), max_bytes=LIMIT)
     assert same(asked.inputs["x"], array)
     reply = encode_infer(asked, Reply("m", "1", {"y": array}))
     assert reply.raw_output_contents == []
@@ -170,19 +171,19 @@ def test_typed_tensors_of_every_other_datatype_than_fp16_go_there_and_back(array
 
 def test_raw_tensors_are_views_of_the_message() -> None:
     message = request()
-    array = decode_infer("m", S, message).inputs["x"]
+    array = decode_infer("m", S, message, max_bytes=LIMIT).inputs["x"]
     assert np.shares_memory(array, np.frombuffer(message.raw_input_contents[0], np.uint8))
 
 
 def test_the_reply_is_raw_unless_typed_contents_came_and_are_asked_for() -> None:
     contents = InferTensorContents(fp32_contents=[1, 2])
-    assert not decode_infer("m", S, request(raw=[], contents=contents)).typed
+    assert not decode_infer("m", S, request(raw=[], contents=contents), max_bytes=LIMIT).typed
     asked = request()
     asked.parameters["binary_data_output"] = parameter(False)
-    assert not decode_infer("m", S, asked).typed
+    assert not decode_infer("m", S, asked, max_bytes=LIMIT).typed
     asked = request(raw=[], contents=contents)
     asked.parameters["binary_data_output"] = parameter(False)
-    assert decode_infer("m", S, asked).typed
+    assert decode_infer("m", S, asked, max_bytes=LIMIT).typed
 
 
 def test_id_version_chosen_outputs_and_timeout() -> None:
@@ -190,7 +191,7 @@ def test_id_version_chosen_outputs_and_timeout() -> None:
     message = request()
     message.id, message.outputs = "r-1", [Output(name="z")]
     message.parameters["timeout"] = parameter(5000)
-    asked = decode_infer("m", signature, message)
+    asked = decode_infer("m", signature, message, max_bytes=LIMIT)
     assert (asked.id, asked.timeout_us, asked.rows) == ("r-1", 5000, 1)
     zeros = np.zeros((1, 2), np.float32)
     reply = encode_infer(asked, Reply("m", "3", {"y": zeros, "z": zeros + 1}))
@@ -202,7 +203,7 @@ def test_id_version_chosen_outputs_and_timeout() -> None:
 def test_an_output_as_its_highest_classes() -> None:
     message = request()
     message.outputs = [Output(name="y", parameters={"classification": parameter(1)})]
-    asked = decode_infer("m", S, message)
+    asked = decode_infer("m", S, message, max_bytes=LIMIT)
     reply = encode_infer(asked, Reply("m", "1", {"y": np.array([[1, 2.5]], np.float32)}), labels=("cat", "dog"))
     assert (reply.outputs[0].datatype, reply.outputs[0].shape) == ("BYTES", [1, 1])
     assert reply.raw_output_contents[0][4:] == b"2.500000:1:dog"
@@ -343,7 +344,7 @@ def test_damaged_messages_are_refused_and_nothing_else(noise: bytes, cut: int, w
     except Exception:
         return
     try:
-        decode_infer("m", S, message)
+        decode_infer("m", S, message, max_bytes=LIMIT)
     except (InvalidInputError, NotImplementedHereError) as error:
         assert error.message
 
@@ -354,7 +355,7 @@ def test_what_tritonclient_writes_is_read_and_what_we_write_it_reads() -> None:
     theirs.parameters["timeout"].int64_param = 9
     theirs.parameters["priority"].uint64_param = 1
     theirs.raw_input_contents.append(EIGHT_BYTES)
-    asked = decode_infer("m", S, ModelInferRequest.from_binary(theirs.SerializeToString()))
+    asked = decode_infer("m", S, ModelInferRequest.from_binary(theirs.SerializeToString()), max_bytes=LIMIT)
     assert (asked.id, asked.timeout_us, asked.inputs["x"].tolist()) == ("7", 9, [[1, 2]])
     reply = encode_infer(asked, Reply("m", "1", {"y": asked.inputs["x"]})).to_binary()
     read = service_pb2.ModelInferResponse.FromString(reply)

@@ -77,7 +77,12 @@ def key_of(case: Case, tenant: str) -> str | None:
 def test_it_is_refused_with_a_sentence(client: httpx.Client, tenant: str, case: Case) -> None:
     key = key_of(case, tenant)
     headers = {**case.headers, **({} if key is None else {"authorization": f"Bearer {key}"})}
-    answer = client.request(case.method, case.path.replace("KEY", tenant), content=case.body, headers=headers)
+    path = case.path.replace("KEY", tenant)
+    try:
+        answer = client.request(case.method, path, content=case.body, headers=headers)
+    except httpx.LocalProtocolError:
+        # Answered before all was sent, and the stream ended (RFC 9113, section 8.1): httpx may take that for a mistake.
+        answer = client.request(case.method, path, content=case.body, headers=headers)
     assert answer.status_code == case.status, answer.text[:500]
     sentence = sentence_of(case.path, answer)
     assert case.words in sentence

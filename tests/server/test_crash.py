@@ -19,7 +19,7 @@ from airserve.client.exchange import infer_request
 from airserve.core.errors import AirserveError
 from airserve.metering.ledger import ledger_id
 from airserve.server.calls import Calls
-from tests.conftest import airserve, start_service
+from tests.conftest import airserve, publish, start_service
 from tests.models_for_tests import save_linear
 
 CONNECTIONS = 32
@@ -34,7 +34,7 @@ def event_id_of(tenant_id: str, call_id: str, x: np.ndarray) -> str:
 
 def test_a_service_killed_amid_ten_thousand_calls_has_counted_each_answered_call_once(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    airserve("publish", str(save_linear(tmp_path / "linear.onnx")), "--state-dir", str(state), "--json")
+    publish(state, {"linear": save_linear(tmp_path / "linear.onnx")})
     service = start_service(state, "--no-demo")
     answered: list[str] = []
     lock = threading.Lock()
@@ -77,7 +77,7 @@ def test_a_service_killed_amid_ten_thousand_calls_has_counted_each_answered_call
 
 def test_a_retried_call_is_metered_once_and_another_body_under_its_id_is_another_call(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    airserve("publish", str(save_linear(tmp_path / "linear.onnx")), "--state-dir", str(state), "--json")
+    publish(state, {"linear": save_linear(tmp_path / "linear.onnx")})
     service = start_service(state, "--no-demo")
     with Client(service.url, service.key) as client:
         for _ in range(3):

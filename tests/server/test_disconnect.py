@@ -5,14 +5,14 @@ import socket
 import time
 from pathlib import Path
 
-from tests.conftest import Service, airserve, start_service
+from tests.conftest import Service, airserve, publish, start_service
 from tests.models_for_tests import save_slow
 
 
 def test_calls_whose_clients_have_gone_free_their_work_and_cost_nothing(tmp_path: Path) -> None:
 
     folder = tmp_path
-    airserve("publish", str(save_slow(folder / "slow.onnx")), "--state-dir", str(folder / "state"), "--json")
+    publish(folder / "state", {"slow": save_slow(folder / "slow.onnx")})
     service: Service = start_service(folder / "state", "--no-demo")
     body = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}).encode()
     request = (

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import large_models
-from tests.conftest import Service, airserve, start_service
+from tests.conftest import Service, airserve, on_one_core, start_service
 from tests.server.wire import send
 
 pytestmark = pytest.mark.models
@@ -35,7 +35,8 @@ def chats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "--per-million-input-tokens", "0.002", "--per-million-cached-tokens", "0.001",
         "--per-million-output-tokens", "0.005", "--state-dir", state, "--json",
     )  # fmt: skip
-    running = start_service(folder / "state", "--no-demo")
+    with on_one_core():
+        running = start_service(folder / "state", "--no-demo")
     yield running
     assert running.stop() == 0
 

@@ -25,7 +25,7 @@ from tritonclient.utils import InferenceServerException
 
 from airserve.cli.first_start import EXAMPLE_EIGHT
 from airserve.protocols.protos.reflection_pb import ServerReflectionRequest, ServerReflectionResponse
-from tests.conftest import Service, airserve, start_service
+from tests.conftest import Service, publish, start_service
 from tests.models_for_tests import save_identity, save_linear, save_slow
 from tests.server.wire import send
 
@@ -70,11 +70,9 @@ def stub(service: Service) -> Iterator[service_pb2_grpc.GRPCInferenceServiceStub
 def of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with a model that gives back what it gets, for each datatype, and one that is slow."""
     folder = tmp_path_factory.mktemp("grpc")
-    state = str(folder / "state")
-    for datatype, elements in ELEMENTS.items():
-        model = save_identity(folder / f"same_{datatype.lower()}.onnx", elements)
-        airserve("publish", str(model), "--state-dir", state, "--json")
-    airserve("publish", str(save_slow(folder / "slow.onnx")), "--state-dir", state, "--json")
+    same = {f"same_{datatype.lower()}": elements for datatype, elements in ELEMENTS.items()}
+    models = {name: save_identity(folder / f"{name}.onnx", elements) for name, elements in same.items()}
+    publish(folder / "state", {**models, "slow": save_slow(folder / "slow.onnx")})
     running = start_service(folder / "state", "--no-demo")
     yield running
     running.stop()
@@ -293,7 +291,7 @@ def test_a_call_that_cannot_be_in_time_says_so_at_once(
     with triton.InferenceServerClient(address(of_its_own)) as client:
         slow = given(np.ones(1, np.float32))
         with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*give it more time"):
-            client.infer("slow", [slow], headers=of_its_own.headers, timeout=1000)
+            client.infer("slow", [slow], headers=of_its_own.headers, timeout=30_000)
 
 
 def test_a_deadline_that_has_passed_is_told_as_such(
@@ -334,7 +332,7 @@ def test_streams_that_are_left_while_answers_wait_for_room(of_its_own: Service) 
         model_name="same_fp32", inputs=[tensor], raw_input_contents=[numbers.tobytes()]
     )
     options = [("grpc.http2.lookahead_bytes", 1 << 16), ("grpc.http2.bdp_probe", 0)]
-    for _ in range(20):
+    for _ in range(40):
         least = _count(of_its_own, "same_fp32", "success") + 2
         with grpc.insecure_channel(address(of_its_own), options) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -422,7 +420,7 @@ def _calls(service: Service) -> int:
 
 
 def test_the_operator_sees_unloads_and_loads(tmp_path: Path) -> None:
-    airserve("publish", str(save_linear(tmp_path / "linear.onnx")), "--state-dir", str(tmp_path / "state"), "--json")
+    publish(tmp_path / "state", {"linear": save_linear(tmp_path / "linear.onnx")})
     running = start_service(tmp_path / "state", "--no-demo")
     operator = {"authorization": f"Bearer {running.ready['operator_key']}"}
     with triton.InferenceServerClient(address(running)) as client:

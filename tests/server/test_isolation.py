@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto
 from tritonclient.grpc import service_pb2
 
-from tests.conftest import Service, airserve, start_service
+from tests.conftest import Service, publish, start_service
 from tests.models_for_tests import save_echo, save_failing, save_linear, save_slow
 from tests.server.processes import family_of
 from tests.server.test_hostile import port_of
@@ -52,8 +52,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         "text": save_echo(folder / "text.onnx", TensorProto.STRING, "batch"),
         "floats": save_echo(folder / "floats.onnx", TensorProto.FLOAT, "batch", 64),
     }
-    for name, path in models.items():
-        airserve("publish", str(path), "--name", name, "--state-dir", str(folder / "state"), "--json")
+    publish(folder / "state", models)
     running = start_service(folder / "state", "--no-demo", "--log-level", "debug")
     keys = []
     for tenant in ("mine", "other"):

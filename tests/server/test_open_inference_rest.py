@@ -22,7 +22,7 @@ from onnx import TensorProto
 from tritonclient.utils import InferenceServerException
 
 from airserve.cli.first_start import EXAMPLE_EIGHT
-from tests.conftest import Service, airserve, start_service
+from tests.conftest import Service, publish, start_service
 from tests.models_for_tests import save_echo, save_linear, save_slow, save_wide
 from tests.server.wire import infer, send
 
@@ -44,8 +44,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "two": save_echo(folder / "two.onnx", TensorProto.INT64, 2),
         **{f"wide{number}": save_wide(folder / f"wide{number}.onnx", 500, number) for number in (1, 2, 3)},
     }
-    for name, path in models.items():
-        airserve("publish", str(path), "--name", name, "--state-dir", str(folder / "state"), "--json")
+    publish(folder / "state", models)
     (folder / "state" / "settings.toml").write_text('model_memory_mb = 3.2\nload_models = "start"\n')
     running = start_service(folder / "state", "--no-demo")
     yield running

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.conftest import Service, airserve, start_service
+from tests.conftest import Service, publish, start_service
 from tests.models_for_tests import save_echo, save_linear
 from tests.server.wire import send
 
@@ -36,8 +36,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "text": save_echo(folder / "text.onnx", TensorProto.STRING, "batch"),
         "pair.1": save_echo(folder / "pair.onnx", TensorProto.INT64, 2),
     }
-    for name, path in models.items():
-        airserve("publish", str(path), "--name", name, "--state-dir", str(folder / "state"), "--json")
+    publish(folder / "state", models)
     running = start_service(folder / "state", "--no-demo")
     yield running
     assert running.stop() == 0

@@ -16,7 +16,7 @@ import pytest
 from airserve import Client
 from airserve.cli.first_start import EXAMPLE_EIGHT
 from airserve.core.errors import OverloadedError, UnreachableError
-from tests.conftest import AIRSERVE, Service, airserve, start_service
+from tests.conftest import AIRSERVE, Service, airserve, publish, start_service
 
 EIGHT = np.array([EXAMPLE_EIGHT], np.float32)
 
@@ -33,7 +33,7 @@ def test_the_demo_model_reads_an_eight_over_every_protocol(service: Service, htt
 
 
 def test_the_printed_curl_line_works_as_pasted(tmp_path: Path) -> None:
-    service = start_service(tmp_path / "state")
+    service = start_service(tmp_path / "state", first=True)
     try:
         printed = (tmp_path / "state.log").read_text()
         (line,) = [line for line in printed.splitlines() if line.startswith("curl ")]
@@ -107,7 +107,7 @@ def test_sigterm_lets_accepted_calls_finish_and_refuses_new_ones(tmp_path: Path)
 
     from tests.models_for_tests import save_slow
 
-    airserve("publish", str(save_slow(tmp_path / "slow.onnx")), "--state-dir", str(tmp_path / "state"), "--json")
+    publish(tmp_path / "state", {"slow": save_slow(tmp_path / "slow.onnx")})
     service = start_service(tmp_path / "state", "--no-demo")
     with ThreadPoolExecutor(8) as pool, Client(service.url, service.key, retries=0) as client:
         calls = [pool.submit(client.infer, "slow", {"x": np.ones(1, np.float32)}) for _ in range(8)]

@@ -32,7 +32,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time of a call went, in nanoseconds, and the rows of the batch that it ran in."""
+    """Where the time of a call went, in nanoseconds, and the rows of the batch that it ran in, 0 where none ran."""
 
     queue_ns: int = 0
     compute_ns: int = 0

@@ -41,6 +41,24 @@ class ContextOverflowError(InvalidInputError):
     code = "context_length_exceeded"
 
 
+class BadTraceError(InvalidInputError):
+    """A file that is to describe a link and cannot be read as one; the sentence names the line."""
+
+    code = "bad_trace"
+
+
+class CodecNotAcceptedError(InvalidInputError):
+    """A tensor came, or is asked for, in a codec that the model was not measured with."""
+
+    code = "codec_not_accepted"
+
+
+class BadFrameError(InvalidInputError):
+    """A coded tensor that is damaged, cut off or malformed; encode it anew, and send it whole."""
+
+    code = "bad_frame"
+
+
 class UnsealError(InvalidInputError):
     """A sealed call that cannot be opened; the sentence is the same for every reason."""
 
@@ -134,6 +152,20 @@ class ConflictError(AirserveError):
     code = "conflict"
     http_status = 409
     grpc_status = "ALREADY_EXISTS"
+
+
+class MissingReferenceError(ConflictError):
+    """A frame that is the difference to another, which is not held here (any more); send a key frame."""
+
+    code = "missing_reference"
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class InputNotHeldError(ConflictError):
+    """An input that was named by its digest alone, and is not held for this tenant (any more); send its data."""
+
+    code = "input_not_held"
+    grpc_status = "FAILED_PRECONDITION"
 
 
 class KeyInUseError(ConflictError):
@@ -259,6 +291,14 @@ class UnreachableError(AirserveError):
     http_status = 503
     grpc_status = "UNAVAILABLE"
     retryable = True
+
+
+class CannotEmulateError(AirserveError):
+    """This machine lacks what an emulated link needs; the message says what, and what to do."""
+
+    code = "cannot_emulate"
+    http_status = 501
+    grpc_status = "UNIMPLEMENTED"
 
 
 class BadPackageError(InvalidInputError):

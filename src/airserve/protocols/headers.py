@@ -11,6 +11,11 @@ from airserve.protocols.encoded import Headers
 
 RequestHeaders = Mapping[bytes, bytes]
 
+REPLAYED = (b"airserve-replayed", b"true")
+"""Another attempt at the same call was answered, and this is its answer."""
+CACHE_HIT = (b"airserve-cache", b"hit")
+"""The tenant asked the same of the same version before, and nothing was computed."""
+
 MAX_TIMEOUT_MS = 24 * 3600 * 1000
 _CALL_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7e]{1,255}")
@@ -64,7 +69,7 @@ def idempotency_key(headers: RequestHeaders) -> str | None:
 
 
 def call_id(headers: RequestHeaders) -> str | None:
-    """`Airserve-Call-Id`: the same for every attempt at one call, so that it is metered once.
+    """`Airserve-Call-Id`: the same for every attempt at one call, so that it runs once and is metered once.
 
     An `Idempotency-Key` says the same, and wins.
     """

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 
 from airserve.accounts import Principal
@@ -19,11 +20,14 @@ from airserve.core.generation import Generation, Piece
 from airserve.protocols import headers as wire
 from airserve.protocols.encoded import Headers
 from airserve.server.http import Request
+from airserve.server.once import ToItsEnd, once
 from airserve.server.runtime import Runtime
 from airserve.serving import bounds
 from airserve.serving.admission import Admission
 from airserve.serving.generation import GenerationDeployment
 from airserve.serving.hardening import harden
+from airserve.serving.held_inputs import TenantInputs
+from airserve.serving.response_cache import asked_of
 from airserve.serving.service import Served
 from airserve.serving.standing import Standing
 from airserve.serving.statistics import Statistics
@@ -59,6 +63,10 @@ class Calls:
         """The whole body, bounded."""
         return await request.read(self.max_body_bytes)
 
+    def held_inputs(self, principal: Principal) -> TenantInputs:
+        """The inputs that the tenant sent lately, and may name by their digests."""
+        return self.runtime.memories.inputs.of(principal.tenant_id or "")
+
     async def infer(
         self,
         request: Request,
@@ -73,33 +81,73 @@ class Calls:
     ) -> tuple[Reply, Headers]:
         """Run one call of tensors to its end: the reply, and the headers that every reply carries.
 
+        Attempts at one call, which bring the same call id and body, run it once and get the same reply.
+
         `identity` is what all attempts at the call have in common, where that is not the body.
         """
         headers = request.headers
         request_id = wire.request_id(headers, new_id)
         call = self._call(request, principal, deployment, body, inputs, rows, timeout_us, identity)
-        if isinstance(deployment, Version):
-            deployment = await deployment.ready(call.deadline_ns)
+        run = partial(self._answer, request, principal, deployment, call, identity)
+        if identity is None and (b"airserve-call-id" in headers or b"idempotency-key" in headers):
+            # Two attempts at a sealed call are sealed apart, and so are their answers.
+            reply, replayed = await once(self.runtime.memories.replays, call, run)
+        else:
+            reply, replayed = await run(None), False
+        total_ns = time.monotonic_ns() - request.started_ns
+        said = wire.reply_headers(headers, request_id, reply.timings, total_ns)
+        if replayed:
+            said.append(wire.REPLAYED)
+        elif not reply.timings.batch_rows:
+            said.append(wire.CACHE_HIT)
+        return reply, said
+
+    async def _answer(
+        self,
+        request: Request,
+        principal: Principal,
+        served: Served,
+        call: Call,
+        identity: bytes | None,
+        future: ToItsEnd | None,
+    ) -> Reply:
+        """The reply as the tenant's plan gives it, computed or from the cache. It is counted and charged here."""
+        deployment = await served.ready(call.deadline_ns) if isinstance(served, Version) else served
         if isinstance(deployment, GenerationDeployment):
             raise InvalidInputError(
                 f"model '{deployment.spec.model}' generates text and takes no tensors; "
                 "call /v1/chat/completions or /v1/completions"
             )
         price = self.runtime.prices.of(call.model, principal.account.plan_id)
+        terms, cache = principal.account.terms, self.runtime.memories.responses
+        asked = None
+        if cache.serves and identity is None and deployment.spec.manifest.deterministic:
+            asked = await asked_of(deployment.spec, terms.hardening, call.inputs, call.bytes_in)
         standing = self._standing(request, principal)
         admission = None
         if standing is not None:
             most = bounds.of_tensors(call, deployment.reply_bytes_a_row, price, time.monotonic_ns())
             admission = await self._admission(standing, most, call.deadline_ns, deployment.statistics)
-        terms = principal.account.terms
-        reply = await deployment.infer(call, price, admission, priority=terms.priority, share=terms.share)
-        if terms.hardening.top_k is not None or terms.hardening.decimals is not None:
-            reply = replace(reply, outputs=await asyncio.to_thread(harden, reply.outputs, terms.hardening))
+        reply = None if asked is None else cache.get(call.tenant_id, asked, time.monotonic_ns())
+        if reply is not None:
+            await asyncio.to_thread(deployment.answer_again, call, price, admission, reply)
+        else:
+            try:
+                reply = await deployment.infer(
+                    call, price, admission, priority=terms.priority, share=terms.share, future=future
+                )
+            except asyncio.CancelledError:
+                if future is None:
+                    raise
+                reply = future.reply_after_all()
+            if terms.hardening.top_k is not None or terms.hardening.decimals is not None:
+                reply = replace(reply, outputs=await asyncio.to_thread(harden, reply.outputs, terms.hardening))
+            if asked is not None:
+                cache.put(call.tenant_id, asked, reply, time.monotonic_ns())
         if principal.payload_logging is not None and identity is None:
             # What is sealed is not kept: nobody here could read it.
             self.runtime.payloads.keep_call(principal, call, reply)
-        total_ns = time.monotonic_ns() - request.started_ns
-        return reply, wire.reply_headers(headers, request_id, reply.timings, total_ns)
+        return reply
 
     async def generate(
         self,

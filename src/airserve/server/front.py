@@ -4,8 +4,8 @@ pyvoy opens a port for plaintext and another for TLS, and passes every request t
 do both on one port: it looks at the first bytes of a connection and picks the filter chain. And it can pass a
 connection on as bytes, to `airserve.server.http1`, which answers HTTP/1.1 at a third of the processor time. So:
 
-- TCP, TLS: HTTP/2 by ALPN, else HTTP/1.1; TCP, plaintext from loopback addresses only: HTTP/2 by its preface, else
-  HTTP/1.1;
+- TCP, TLS: HTTP/2 by ALPN, else HTTP/1.1; TCP, plaintext from this machine only (loopback, or the address listened
+  on): HTTP/2 by its preface, else HTTP/1.1;
 - UDP: HTTP/3 (QUIC), announced to clients of TLS by Alt-Svc.
 
 TLS is 1.3. A client may come with a certificate of a tenant's authority; what it is, the application is told.
@@ -17,6 +17,7 @@ extensions.filters.listener.http_inspector.v3, extensions.filters.network.tcp_pr
 from __future__ import annotations
 
 import copy
+import ipaddress
 import socket
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class Front(PyvoyServer):
             # One Envoy thread feeds the one Python loop; more would only take the cores that compute.
             additional_envoy_args=["--concurrency", "1"],
         )
+        self._host = host
         self._announced_port = port
         self._sockets = sockets
         self._secrets = secrets
@@ -82,7 +84,7 @@ class Front(PyvoyServer):
             _filter("listener.tls_inspector", "TlsInspector"),
             _filter("listener.http_inspector", "HttpInspector"),
         ]
-        plain = {"transport_protocol": "raw_buffer", "direct_source_prefix_ranges": list(_LOOPBACK)}
+        plain = {"transport_protocol": "raw_buffer", "direct_source_prefix_ranges": _own_addresses(self._host)}
         # Copies that share nothing: what is set for one chain must not appear in another, nor in QUIC's.
         tcp["filter_chains"] = [
             _chain(
@@ -113,6 +115,17 @@ class Front(PyvoyServer):
         # Whoever is on this machine can reach it; pyvoy asks it where it listens, and nobody needs more.
         config["admin"]["allow_paths"] = [{"prefix": "/listeners"}]
         return config
+
+
+def _own_addresses(host: str) -> list[dict[str, Any]]:
+    """Sources that are this machine: its loopback, and `host`, from which it calls itself where it listens there."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return list(_LOOPBACK)
+    if address.is_unspecified or address.is_loopback:
+        return list(_LOOPBACK)
+    return [*_LOOPBACK, {"address_prefix": str(address), "prefix_len": address.max_prefixlen}]
 
 
 def _announce(port: int) -> dict[str, Any]:

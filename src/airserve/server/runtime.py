@@ -30,6 +30,7 @@ from airserve.server.installation import (
     payload_folder,
 )
 from airserve.server.keeper import Keeper
+from airserve.server.memories import Memories
 from airserve.server.payload_log import PayloadLog
 from airserve.server.payload_writer import PayloadWriter
 from airserve.server.settings import Settings
@@ -50,6 +51,7 @@ class Runtime:
         self.settings = settings
         self.draining = False
         self.guesses = Guesses()
+        self.memories = Memories(settings)
         self.prices: PriceBook
         self._in_flight = 0
         self._lock = threading.Lock()
@@ -97,10 +99,15 @@ class Runtime:
             log.error("usage of an earlier start could not be folded, so its credit stays where it is",
                       reason=error.message)  # fmt: skip
             before_epoch = 0
-        treasurer = Treasurer(self._database, self.admissions, node, self._journal.epoch, self.idempotency.tidy)
+        treasurer = Treasurer(self._database, self.admissions, node, self._journal.epoch, self._tidy)
         treasurer.free(before_epoch)
         treasurer.start()
         return treasurer
+
+    def _tidy(self) -> None:
+        """Forget what is too old to be asked for again."""
+        self.memories.forget_expired(time.monotonic_ns())
+        self.idempotency.tidy()
 
     def _refresh(self) -> None:
         self.gate.directory = load_directory(self._database, self._pepper)

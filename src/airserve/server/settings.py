@@ -43,6 +43,19 @@ class Settings(BaseSettings):
     load_models: Literal["start", "first_use"] = Field(
         "start", description="When models are loaded; at the start only as many as model_memory_mb allows."
     )
+    replay_seconds: float = Field(
+        60.0, ge=0, description="How long answers are kept for retries with the same Airserve-Call-Id."
+    )
+    replay_cache_mb: float = Field(32.0, ge=0, description="Most MB of such answers; 0 keeps none.")
+    held_input_seconds: float = Field(600.0, ge=0, description="How long inputs that came with a digest are kept.")
+    held_input_mb: float = Field(64.0, ge=0, description="Most MB of such inputs; 0 keeps none.")
+    response_cache_seconds: float = Field(
+        3600.0, ge=0, description="How long answers of deterministic models are kept for who asks the same again."
+    )
+    response_cache_mb: float = Field(32.0, ge=0, description="Most MB of such answers; 0 keeps none.")
+    device_bundle_mb: float = Field(
+        256.0, ge=0, description="Most MB of bundles for devices that are kept in memory once made."
+    )
     drain_seconds: float = Field(30.0, ge=0, description="How long a stop waits for accepted calls.")
     durability: Literal["os", "group", "power"] = Field("group", description="What a power cut may lose of usage.")
     trusted_model_keys: tuple[Path, ...] = Field(

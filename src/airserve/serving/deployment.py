@@ -25,7 +25,7 @@ from airserve.metering.prices import Price
 from airserve.models.catalog import DeploymentSpec
 from airserve.serving.admission import Admission
 from airserve.serving.bounds import bytes_a_row
-from airserve.serving.meter import usage_event
+from airserve.serving.meter import Answered, event_of_reply, usage_event
 from airserve.serving.queue import Batch
 from airserve.serving.run import run_batch
 from airserve.serving.scheduler import Scheduler
@@ -63,11 +63,19 @@ class Deployment:
             thread.start()
 
     async def infer(
-        self, call: Call, price: Price, admission: Admission | None = None, *, priority: int = 0, share: int = 1
+        self,
+        call: Call,
+        price: Price,
+        admission: Admission | None = None,
+        *,
+        priority: int = 0,
+        share: int = 1,
+        future: asyncio.Future[Reply] | None = None,
     ) -> Reply:
         """The reply to `call`; raises the refusal, or the failure, that it met.
 
-        `admission` is let go of here, however the call ends.
+        `admission` is let go of here, however the call ends. The reply arrives in `future` where the caller brings one;
+        cancelled, it tells that nobody waits any more.
         """
         now_ns = time.monotonic_ns()
         loop = asyncio.get_running_loop()
@@ -77,7 +85,7 @@ class Deployment:
             admitted_ns=self._journal.admit() if admission is None else admission.admitted_ns,
             enqueued_ns=now_ns,
             loop=loop,
-            future=loop.create_future(),
+            future=loop.create_future() if future is None else future,
             group=group_of(call.inputs),
             admission=admission,
             priority=priority,
@@ -98,6 +106,26 @@ class Deployment:
                 admission.release(refused=True)
             raise
         return await ticket.future
+
+    def answer_again(self, call: Call, price: Price, admission: Admission | None, reply: Reply) -> None:
+        """Record and charge a call whose `reply` was there before: it computed nothing. May wait for the disk.
+
+        `admission` is let go of. Raises `OverloadedError` where usage cannot be recorded: then nobody gets the reply.
+        """
+        began_ns = time.monotonic_ns()
+        try:
+            admitted_ns = self._journal.admit() if admission is None else admission.admitted_ns
+            event = event_of_reply(Answered(call, price, admitted_ns, admission), self.spec.version, reply)
+            position = self._journal.append([event])
+            if admission is not None:
+                admission.settle(event, position)
+        finally:
+            if admission is not None:
+                # What was settled is not touched.
+                admission.release()
+        with self._lock:
+            self.statistics.call(call.rows, time.monotonic_ns() - began_ns, reply)
+            self.statistics.charge(event.currency, event.amount_nano)
 
     @property
     def busy(self) -> bool:

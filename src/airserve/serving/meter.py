@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from airserve.core.call import Call, Reply
@@ -21,6 +22,23 @@ class Admitted(Protocol):
     price: Price
     admitted_ns: int
     admission: Admission | None
+
+
+@dataclass(slots=True)
+class Answered:
+    """A call that never waited: its answer was there before it came."""
+
+    call: Call
+    price: Price
+    admitted_ns: int
+    admission: Admission | None
+
+
+def event_of_reply(answered: Answered, version: int, reply: Reply) -> UsageEvent:
+    """What a call used that was answered from memory: bytes, and no time."""
+    bytes_out = sum(output.nbytes for output in reply.outputs.values())
+    amount = amount_nano(answered.price, 0, size_bytes=answered.call.bytes_in + bytes_out)
+    return event_of(answered, version, Outcome.OK, bytes_out=bytes_out, compute_ns=0, amount_nano=amount)
 
 
 def usage_event(

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from airserve.core.tensor import Signature, TensorSpec
+from airserve.models.manifest import CodecEntry
 from airserve.protocols.encoded import Encoded
 
 EXTENSIONS = (
-    "binary_tensor_data", "classification", "generate", "model_configuration", "model_repository", "parameters",
-    "statistics",
+    "binary_tensor_data", "classification", "coded_tensors", "generate", "model_configuration", "model_repository",
+    "parameters", "statistics",
 )  # fmt: skip
 _PLATFORM_OF = {"onnx": "onnxruntime_onnx", "llama": "llamacpp_gguf"}
 
@@ -42,15 +43,25 @@ def model_ready(model: str) -> Encoded:
     return json_reply({"name": model, "ready": True})
 
 
-def model_metadata(model: str, versions: Sequence[str], signature: Signature, engine: str) -> Encoded:
-    """The model's versions, inputs and outputs; -1 is a free axis, the batch among them."""
+def accepted_codecs(name: str, codecs: Sequence[CodecEntry]) -> str:
+    """The lossy codecs that the tensor `name` takes, as one text: int8c+zstd,fp16."""
+    return ",".join(entry.codec for entry in codecs if entry.tensor == name)
+
+
+def model_metadata(
+    model: str, versions: Sequence[str], signature: Signature, engine: str, codecs: Sequence[CodecEntry] = ()
+) -> Encoded:
+    """The model's versions, inputs and outputs; -1 is a free axis, the batch among them.
+
+    The parameter `codecs` of a tensor names the lossy ones that it takes.
+    """
     return json_reply(
         {
             "name": model,
             "versions": versions,
             "platform": platform(engine),
-            "inputs": [_tensor(spec) for spec in signature.inputs],
-            "outputs": [_tensor(spec) for spec in signature.outputs],
+            "inputs": [_tensor(spec, codecs) for spec in signature.inputs],
+            "outputs": [_tensor(spec, codecs) for spec in signature.outputs],
         }
     )
 
@@ -60,5 +71,8 @@ def json_reply(value: Any, status: int = 200) -> Encoded:
     return Encoded(status, [(b"content-type", b"application/json")], [msgspec.json.encode(value)])
 
 
-def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+def _tensor(spec: TensorSpec, codecs: Sequence[CodecEntry]) -> dict[str, Any]:
+    tensor: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+    if accepted := accepted_codecs(spec.name, codecs):
+        tensor["parameters"] = {"codecs": accepted}
+    return tensor

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from airserve.codecs.compression import deflate
+from airserve.codecs.frame import encode
 from airserve.codecs.tensors import as_bytes, to_raw
 from airserve.core.call import Array, Reply
 from airserve.core.errors import AirserveError, InvalidInputError
@@ -45,7 +46,11 @@ def encode_infer(
         if output.classes:
             array = classify(array, output.classes, labels, name=output.name, batched=request.batched)
         head: dict[str, Any] = {"name": output.name, "datatype": datatype_of(array), "shape": array.shape}
-        if output.binary:
+        if output.codec is not None:
+            frame = encode(array, output.codec)
+            head["parameters"] = {"binary_data_size": len(frame), "codec": output.codec}
+            raws.append(frame)
+        elif output.binary:
             raw = to_raw(array)
             head["parameters"] = {"binary_data_size": len(raw)}
             raws.append(raw)

@@ -34,6 +34,8 @@ class Operation(Enum):
     REPOSITORY_INDEX = "repository_index"
     MODEL_LOAD = "model_load"
     MODEL_UNLOAD = "model_unload"
+    PLACES = "places"
+    DEVICE = "device"
     SHARED_MEMORY_STATUS = "shared_memory_status"
     SHARED_MEMORY_UNREGISTER = "shared_memory_unregister"
 
@@ -64,6 +66,8 @@ _MODEL = {
     ("infer",): ("POST", Operation.INFER),
     ("config",): ("GET", Operation.MODEL_CONFIG),
     ("stats",): ("GET", Operation.MODEL_STATISTICS),
+    ("places",): ("GET", Operation.PLACES),
+    ("device",): ("GET", Operation.DEVICE),
     ("generate",): ("POST", Operation.GENERATE),
     ("generate_stream",): ("POST", Operation.GENERATE_STREAM),
 }

@@ -3,12 +3,13 @@
 from airserve.protocols.open_inference_grpc.generate import decode_generate, encode_piece
 from airserve.protocols.open_inference_grpc.metadata import model_metadata, server_metadata
 from airserve.protocols.open_inference_grpc.parameters import boolean
-from airserve.protocols.open_inference_grpc.request import EMPTY_FINAL, FINAL, InferRequest, decode_infer
+from airserve.protocols.open_inference_grpc.request import EMPTY_FINAL, FINAL, REPLAYED, InferRequest, decode_infer
 from airserve.protocols.open_inference_grpc.response import encode_infer, stream_error
 
 __all__ = [
     "EMPTY_FINAL",
     "FINAL",
+    "REPLAYED",
     "InferRequest",
     "boolean",
     "decode_generate",

@@ -17,6 +17,12 @@ def values_of(parameters: Mapping[str, InferParameter]) -> dict[str, Value]:
     return {name: given.parameter_choice.value for name, given in parameters.items() if given.parameter_choice}
 
 
+def text(value: str) -> InferParameter:
+    """A parameter that is a text."""
+    choice: Oneof[Literal["string_param"], str] = Oneof("string_param", value)
+    return InferParameter(parameter_choice=choice)
+
+
 def boolean(value: bool) -> InferParameter:
     """A parameter that is true or false."""
     choice: Oneof[Literal["bool_param"], bool] = Oneof("bool_param", value)

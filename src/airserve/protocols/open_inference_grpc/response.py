@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from airserve.codecs.frame import encode
 from airserve.codecs.tensors import to_raw
 from airserve.core.call import Array, Reply
 from airserve.core.errors import AirserveError
@@ -11,6 +12,7 @@ from airserve.core.tensor import datatype_of
 from airserve.protocols.open_inference.classification import classify
 from airserve.protocols.open_inference.request import RequestedOutput
 from airserve.protocols.open_inference_grpc.contents import to_contents
+from airserve.protocols.open_inference_grpc.parameters import text
 from airserve.protocols.open_inference_grpc.request import InferRequest
 from airserve.protocols.protos.open_inference_pb import (
     ModelInferRequest,
@@ -31,7 +33,10 @@ def encode_infer(request: InferRequest, reply: Reply, *, labels: Sequence[str] =
         if output.classes:
             array = classify(array, output.classes, labels, name=output.name, batched=request.batched)
         message.outputs.append(_output(output.name, array, typed=request.typed))
-        if not request.typed:
+        if output.codec is not None:
+            message.outputs[-1].parameters["codec"] = text(output.codec)
+            message.raw_output_contents.append(encode(array, output.codec))
+        elif not request.typed:
             message.raw_output_contents.append(bytes(to_raw(array)))
     return message
 

@@ -18,6 +18,7 @@ REFUSALS = {
     408: "The request did not come in time.",
     413: "The body, or what it inflates to, is too large.",
     415: "A content coding or media type that is not spoken here.",
+    409: "An input that was named by its digest alone is not held; send its data.",
     429: "The tenant asks for more than its plan allows at this time.",
     431: "Request line and headers are too large.",
     500: "The model failed on this input, or the server did.",

@@ -47,6 +47,12 @@ def open_inference() -> dict[str, Json]:
         **_versions("/v2/models/{model}", get("Its configuration, as Triton's.", "ModelConfig", model=True), "/config"),
         **_versions("/v2/models/{model}", get("What it has done.", "Statistics", model=True), "/stats"),
         **_versions(
+            "/v2/models/{model}",
+            get("Where it can be computed, and in which codecs its tensors travel.", "Places", model=True),
+            "/places",
+        ),
+        **_versions("/v2/models/{model}", {"get": _device(tag)}, "/device"),
+        **_versions(
             "/v2/models/{model}", {"post": infer(ref("InferRequest"), ref("InferResponse"), (MODEL,))}, "/infer"
         ),
         **_versions("/v2/models/{model}", {"post": generate((MODEL,), stream=False)}, "/generate"),
@@ -59,6 +65,16 @@ def open_inference() -> dict[str, Json]:
     }
 
 
+def _device(tag: str) -> Json:
+    return operation(
+        "The weights that a device runs itself, as one file.",
+        tag=tag,
+        answers={BINARY: _BYTES},
+        parameters=(MODEL,),
+        refusals=(404,),
+    )
+
+
 def infer(request: Json, response: Json, parameters: tuple[Json, ...], example: object = None) -> Json:
     """One call of tensors."""
     return operation(
@@ -67,7 +83,7 @@ def infer(request: Json, response: Json, parameters: tuple[Json, ...], example: 
         body=Body({JSON: request, BINARY: _BYTES}, example=example),
         answers={JSON: response, BINARY: _BYTES},
         parameters=(*parameters, TIMEOUT, CALL_ID),
-        refusals=CALL,
+        refusals=(*CALL, 409),
     )
 
 

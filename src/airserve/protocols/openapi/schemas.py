@@ -14,6 +14,14 @@ _ZERO_OF = {"BOOL": False, "BYTES": "", "FP32": 0.0, "FP64": 0.0}
 _STRING: Json = {"type": "string"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _PARAMETERS: Json = {"type": "object", "additionalProperties": {"type": ["boolean", "number", "string"]}}
+_CODEC: Json = {
+    "type": "string",
+    "examples": ["int8c+zstd"],
+    "description": "The binary data are one coded frame; lossy codecs only where the model's metadata list them.",
+}
+_CODED: Json = {**_PARAMETERS, "properties": {"codec": _CODEC}}
+_MAYBE_NUMBER: Json = {"type": ["number", "null"]}
+_MAYBE_OBJECT: Json = {"type": ["object", "null"]}
 
 
 def _object(required: tuple[str, ...] = (), /, **properties: Json) -> Json:
@@ -50,13 +58,13 @@ COMPONENTS: dict[str, Json] = {
         ("inputs",),
         id=_STRING,
         parameters=_PARAMETERS,
-        inputs=_list(_tensor((), shape=_list(_COUNT), data=_DATA, parameters=_PARAMETERS)),
-        outputs=_list(_object(("name",), name=_STRING, parameters=_PARAMETERS)),
+        inputs=_list(_tensor((), shape=_list(_COUNT), data=_DATA, parameters=_CODED)),
+        outputs=_list(_object(("name",), name=_STRING, parameters=_CODED)),
     ),
     "InferResponse": _object(
         ("model_name", "model_version", "outputs"),
         id=_STRING, model_name=_STRING, model_version=_STRING, parameters=_PARAMETERS,
-        outputs=_list(_tensor((), data={"type": "array"}, parameters=_PARAMETERS)),
+        outputs=_list(_tensor((), data={"type": "array"}, parameters=_CODED)),
     ),
     "GenerateRequest": {
         **_object(
@@ -75,12 +83,18 @@ COMPONENTS: dict[str, Json] = {
     "ModelMetadata": _object(
         ("name", "versions", "platform", "inputs", "outputs"),
         name=_STRING, versions=_list(_STRING), platform=_STRING,
-        inputs=_list(_tensor(())), outputs=_list(_tensor(())),
+        inputs=_list(_tensor((), parameters=_PARAMETERS)), outputs=_list(_tensor((), parameters=_PARAMETERS)),
     ),
     "ModelConfig": _object(
         ("name", "platform", "backend", "max_batch_size", "input", "output"),
         name=_STRING, platform=_STRING, backend=_STRING, max_batch_size=_COUNT,
         input=_list({"type": "object"}), output=_list({"type": "object"}),
+    ),
+    "Places": _object(
+        ("model", "version", "address", "deterministic", "codecs", "device", "splits"),
+        model=_STRING, version=_STRING, address=_STRING, deterministic={"type": "boolean"}, compute_ms=_MAYBE_NUMBER,
+        accuracy=_MAYBE_NUMBER, metric={"type": ["string", "null"]}, vision=_MAYBE_OBJECT, text=_MAYBE_OBJECT,
+        codecs=_list({"type": "object"}), device=_MAYBE_OBJECT, splits=_list({"type": "object"}),
     ),
     "Statistics": _object(
         ("model_stats",),

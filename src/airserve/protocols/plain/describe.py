@@ -46,7 +46,7 @@ def describe(manifest: Manifest, name: str, version: int, *, generates: bool) ->
 
 
 def _example(manifest: Manifest) -> str:
-    if manifest.vision is not None:
+    if manifest.vision is not None and manifest.split is None:
         return "--data-binary @picture.jpg"
     if manifest.text is not None:
         return "-H 'Content-Type: text/plain' --data-binary 'a text'"

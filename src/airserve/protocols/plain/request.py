@@ -87,7 +87,7 @@ def _bytes_input(manifest: Manifest, what: str, fits: bool) -> str:
 
 def hint(manifest: Manifest) -> str:
     """What to send to the model, as half a sentence."""
-    if manifest.vision is not None:
+    if manifest.vision is not None and manifest.split is None:
         return "send it a picture: curl --data-binary @FILE"
     if manifest.text is not None:
         return "send it text/plain, or a JSON list of texts"

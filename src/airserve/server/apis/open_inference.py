@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 from airserve import __version__
 from airserve.core.errors import AirserveError, NotImplementedHereError, OverloadedError
@@ -14,9 +14,11 @@ from airserve.protocols.encoded import Encoded
 from airserve.protocols.open_inference import Operation, Route
 from airserve.protocols.sealed import is_sealed
 from airserve.server.apis.generate import GenerateRoutes
+from airserve.server.apis.places import PlacesRoutes
 from airserve.server.apis.repository import RepositoryRoutes
 from airserve.server.apis.sealed import infer_sealed
 from airserve.server.calls import Calls
+from airserve.server.coding import answered, opened
 from airserve.server.http import Request
 from airserve.server.runtime import Runtime
 from airserve.serving.service import Served
@@ -34,7 +36,7 @@ class OpenInferenceApi:
         self._runtime = runtime
         self._settings = runtime.settings
         self._calls = Calls(runtime)
-        generate, repository = GenerateRoutes(self._calls), RepositoryRoutes(runtime)
+        generate, repository, places = GenerateRoutes(self._calls), RepositoryRoutes(runtime), PlacesRoutes(self._calls)
         self._handlers: dict[Operation, Handler] = {
             Operation.INFER: self._infer,
             Operation.SERVER_LIVE: self._server_live,
@@ -50,6 +52,8 @@ class OpenInferenceApi:
             Operation.SHARED_MEMORY_UNREGISTER: self._shared_memory_unregister,
             Operation.GENERATE: generate.whole,
             Operation.GENERATE_STREAM: generate.stream,
+            Operation.PLACES: places.places,
+            Operation.DEVICE: places.device,
             Operation.REPOSITORY_INDEX: repository.index,
             Operation.MODEL_LOAD: repository.load,
             Operation.MODEL_UNLOAD: repository.unload,
@@ -78,17 +82,24 @@ class OpenInferenceApi:
                 )
             if is_sealed(request.headers):
                 return await infer_sealed(calls, request, principal, deployment, body)
+            manifest = deployment.spec.manifest
+            held = calls.held_inputs(principal)
             decoded = oip.decode_infer(
-                deployment.spec.model, deployment.signature, request.headers, body, max_bytes=calls.max_body_bytes
+                deployment.spec.model,
+                deployment.signature,
+                request.headers,
+                body,
+                max_bytes=calls.max_body_bytes,
+                codecs=manifest.codecs,
+                held=held,
             )
+            await held.settle()
+            inputs = await opened(decoded.inputs, decoded.coded) if decoded.coded else decoded.inputs
             reply, headers = await calls.infer(
-                request, principal, deployment, body, decoded.inputs, decoded.rows, decoded.timeout_us
+                request, principal, deployment, body, inputs, decoded.rows, decoded.timeout_us
             )
-            if any(output.classes for output in decoded.outputs):
-                # Sorting is computing, which an event loop never does.
-                labels = deployment.spec.manifest.labels
-                return await asyncio.to_thread(oip.encode_infer, decoded, reply, headers, labels=labels)
-            return oip.encode_infer(decoded, reply, headers)
+            encode = partial(oip.encode_infer, decoded, reply, headers, labels=manifest.labels)
+            return await answered(decoded.outputs, reply, encode) if decoded.outputs else encode()
 
     async def _server_live(self, request: Request, route: Route) -> Encoded:
         return oip.server_live()
@@ -112,7 +123,8 @@ class OpenInferenceApi:
         deployment = self._visible(request, route)
         name = deployment.spec.model
         versions = [str(version) for version in self._runtime.service.versions(name)]
-        return oip.model_metadata(name, versions, deployment.signature, deployment.spec.manifest.engine)
+        manifest = deployment.spec.manifest
+        return oip.model_metadata(name, versions, deployment.signature, manifest.engine, manifest.codecs)
 
     async def _model_ready(self, request: Request, route: Route) -> Encoded:
         deployment = self._visible(request, route)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -13,6 +12,7 @@ from airserve.accounts import Principal
 from airserve.accounts.routes import Route
 from airserve.core.errors import AirserveError, NotImplementedHereError
 from airserve.engines import generates
+from airserve.protocols import headers as wire
 from airserve.protocols import open_inference_grpc as oip
 from airserve.protocols import sealed
 from airserve.protocols.encoded import Headers
@@ -27,6 +27,7 @@ from airserve.server.apis.grpc.arrival import arrival
 from airserve.server.apis.grpc.refusals import Context, incident
 from airserve.server.apis.sealed import refuse_hardened
 from airserve.server.calls import Calls
+from airserve.server.coding import answered, opened
 from airserve.server.http import Request
 from airserve.serving.service import Served
 
@@ -73,7 +74,10 @@ class Answers:
         request = replace(arrival(), started_ns=time.monotonic_ns())
         principal, served = self._admit(message, self._route(message))
         if not generates(served.spec.manifest.engine):
-            response, _ = await self._infer(message, principal, served, request, ctx)
+            response, headers = await self._infer(message, principal, served, request, ctx)
+            if wire.REPLAYED in headers:
+                # A stream has one head for all its responses.
+                response.parameters[oip.REPLAYED] = oip.boolean(True)
             response.parameters[oip.FINAL] = oip.boolean(True)
             yield response
             return
@@ -100,16 +104,24 @@ class Answers:
         with self._calls.in_flight():
             if sealed.is_sealed_message(message):
                 return await self._infer_sealed(message, principal, served, request, ctx)
-            asked = oip.decode_infer(served.spec.model, served.signature, message)
+            manifest = served.spec.manifest
+            held = self._calls.held_inputs(principal)
+            asked = oip.decode_infer(
+                served.spec.model,
+                served.signature,
+                message,
+                max_bytes=self._calls.max_body_bytes,
+                codecs=manifest.codecs,
+                held=held,
+            )
+            await held.settle()
+            inputs = await opened(asked.inputs, asked.coded)
             timeout_us = _timeout_us(ctx, request, asked.timeout_us)
             reply, headers = await self._calls.infer(
-                request, principal, served, message.to_binary(), asked.inputs, asked.rows, timeout_us
+                request, principal, served, message.to_binary(), inputs, asked.rows, timeout_us
             )
-            if any(output.classes for output in asked.outputs):
-                # Sorting is computing, which an event loop never does.
-                labels = served.spec.manifest.labels
-                return await asyncio.to_thread(oip.encode_infer, asked, reply, labels=labels), headers
-            return oip.encode_infer(asked, reply), headers
+            encode = partial(oip.encode_infer, asked, reply, labels=manifest.labels)
+            return await answered(asked.outputs, reply, encode), headers
 
     async def _infer_sealed(
         self, message: ModelInferRequest, principal: Principal, served: Served, request: Request, ctx: Context

@@ -105,7 +105,8 @@ class InferenceService(GRPCInferenceService):
         """Versions, inputs and outputs of a model."""
         served = self._visible(request.name, request.version)
         versions = [str(version) for version in self._runtime.service.versions(served.spec.model)]
-        return oip.model_metadata(served.spec.model, versions, served.signature, served.spec.manifest.engine)
+        manifest = served.spec.manifest
+        return oip.model_metadata(served.spec.model, versions, served.signature, manifest.engine, manifest.codecs)
 
     async def model_config(self, request: pb.ModelConfigRequest, ctx: Context) -> pb.ModelConfigResponse:
         """How a model is run."""
