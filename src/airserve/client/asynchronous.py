@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,10 @@ from airserve.client.exchange import (
     parse_outputs,
     raise_for,
 )
+from airserve.client.link.answer import Answer, Told
+from airserve.client.link.ask import LinkOptions, new_ask, refuse_sealed_link
+from airserve.client.link.asynchronous import AsyncLinkMethods
+from airserve.client.link.caller import new_link_caller
 from airserve.client.pictures import OUTPUTS, Labels, parse_labels, picture_inputs
 from airserve.client.streams import AsyncChatStream
 from airserve.client.transport import NETWORK_ERRORS, Pem, as_response, lower_headers, no_answer, open_transport
@@ -50,7 +54,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-class AsyncClient:
+class AsyncClient(AsyncLinkMethods):
     """Like `Client`, for asyncio; one client serves any number of calls at once on one event loop."""
 
     def __init__(
@@ -64,6 +68,9 @@ class AsyncClient:
         timeout_ms: float | None = None,
         retries: int = 2,
         sealed_identity: str | None = None,
+        adapt: bool = False,
+        cache: Path | None = None,
+        seed: int | None = None,
     ) -> None:
         self._settings = Settings(check_url(url, http), key, timeout_ms, retries)
         self._sealed_identity = sealed_identity
@@ -71,6 +78,8 @@ class AsyncClient:
         self._transport = open_transport(pyqwest.HTTPTransport, http, ca, certificate)
         self._http = pyqwest.Client(self._transport)
         self._last: contextvars.ContextVar[Timings | None] = contextvars.ContextVar("last", default=None)
+        self._adapt = adapt
+        super().__init__(partial(new_link_caller, self._settings, http, ca, certificate, cache, seed))
 
     @property
     def last(self) -> Timings | None:
@@ -88,14 +97,31 @@ class AsyncClient:
         call_id: str | None = None,
         idempotency_key: str | None = None,
         sealed: bool = False,
-    ) -> Tensors:
+        **link: Unpack[LinkOptions],
+    ) -> Answer:
         """See `Client.infer`."""
         if sealed:
             refuse_sealed_key(idempotency_key)
+            refuse_sealed_link(link)
             call = new_sealed_infer(model, inputs, version, outputs, call_id)
-            return await self._attempt(call.request, timeout_ms, partial(self._send_sealed, call))
+            return Answer(await self._attempt(call.request, timeout_ms, partial(self._send_sealed, call)))
+        if self._adapt or link:
+            answer = await self._adapted(
+                new_ask(
+                    model,
+                    inputs,
+                    version,
+                    outputs,
+                    timeout_ms or self._settings.timeout_ms,
+                    call_id,
+                    idempotency_key,
+                    link,
+                )
+            )
+            self._last.set(answer.timings)
+            return answer
         request = keyed(new_infer_request(model, inputs, version, outputs, call_id), idempotency_key)
-        return parse_outputs(await self._call(request, timeout_ms))
+        return Answer(parse_outputs(await self._call(request, timeout_ms)), Told(timings=self.last))
 
     @overload
     async def chat(
@@ -163,11 +189,18 @@ class AsyncClient:
         timeout_ms: float | None = None,
         call_id: str | None = None,
         idempotency_key: str | None = None,
+        **link: Unpack[LinkOptions],
     ) -> Labels:
         """See `Client.classify`."""
         inputs = picture_inputs(image)
         outputs = await self.infer(
-            model, inputs, outputs=OUTPUTS, timeout_ms=timeout_ms, call_id=call_id, idempotency_key=idempotency_key
+            model,
+            inputs,
+            outputs=OUTPUTS,
+            timeout_ms=timeout_ms,
+            call_id=call_id,
+            idempotency_key=idempotency_key,
+            **link,
         )
         return parse_labels(outputs, k)
 
@@ -258,6 +291,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._close_link()
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:

@@ -5,7 +5,7 @@ A call has one budget of time for all its attempts, and one id: the service mete
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -148,6 +148,11 @@ def model_path(model: str, version: str | None = None) -> str:
 
 def parse_outputs(response: HttpResponse) -> Tensors:
     """The outputs of an infer response, read-only views of its body (BYTES: object arrays of bytes)."""
+    return outputs_of(response, _raw_output)
+
+
+def outputs_of(response: HttpResponse, binary: Callable[[memoryview, dict[str, Any]], Array]) -> Tensors:
+    """The outputs of an infer response; `binary` reads one that is not in JSON, from its bytes and its head."""
     length = int(response.headers.get(_HEADER_LENGTH, len(response.body)))
     view = memoryview(response.body)
     document = parse_json(response.body[:length])
@@ -160,11 +165,15 @@ def parse_outputs(response: HttpResponse) -> Tensors:
                 outputs[head["name"]] = _from_json(head)
                 continue
             raw = view[offset : offset + size]
-            outputs[head["name"]] = from_raw(raw, head["datatype"], head["shape"], head["name"])
+            outputs[head["name"]] = binary(raw, head)
             offset += size
     except (KeyError, TypeError, AttributeError):
         raise _no_airserve(response) from None
     return outputs
+
+
+def _raw_output(raw: memoryview, head: dict[str, Any]) -> Array:
+    return from_raw(raw, head["datatype"], head["shape"], head["name"])
 
 
 def _from_json(head: dict[str, Any]) -> Array:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,10 @@ from airserve.client.exchange import (
     parse_outputs,
     raise_for,
 )
+from airserve.client.link.answer import Answer, Told
+from airserve.client.link.ask import LinkOptions, new_ask, refuse_sealed_link
+from airserve.client.link.caller import new_link_caller
+from airserve.client.link.synchronous import LinkMethods
 from airserve.client.pictures import OUTPUTS, Labels, parse_labels, picture_inputs
 from airserve.client.streams import ChatStream
 from airserve.client.transport import NETWORK_ERRORS, Pem, as_response, lower_headers, no_answer, open_transport
@@ -49,7 +53,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-class Client:
+class Client(LinkMethods):
     """`Client("https://host:8443", key).infer("digits", {"x": array})`.
 
     `http` chooses the protocol: "1.1", "2", "3", or "auto" (HTTP/2 where TLS offers it). `ca` is the certificate
@@ -57,6 +61,10 @@ class Client:
     the budget of a call over all its attempts. A call is tried again, at most `retries` times and under the same call
     id, when the service is overloaded or cannot be reached.
     `sealed_identity` is whose keys sealed calls trust; without it, those of whoever answers first.
+
+    With `adapt`, every `infer` and `classify` chooses codec, transport and place for the link as it is; without it,
+    those do that are given a `deadline`, `accuracy`, `fallback`, `prefer` or `explain`. `cache` is the folder for what
+    the device runs itself (the user's own without it); `seed` makes what is explored repeatable.
     """
 
     def __init__(
@@ -70,6 +78,9 @@ class Client:
         timeout_ms: float | None = None,
         retries: int = 2,
         sealed_identity: str | None = None,
+        adapt: bool = False,
+        cache: Path | None = None,
+        seed: int | None = None,
     ) -> None:
         self._settings = Settings(check_url(url, http), key, timeout_ms, retries)
         self._sealed_identity = sealed_identity
@@ -77,6 +88,8 @@ class Client:
         self._transport = open_transport(pyqwest.SyncHTTPTransport, http, ca, certificate)
         self._http = pyqwest.SyncClient(self._transport)
         self._last = threading.local()
+        self._adapt = adapt
+        super().__init__(partial(new_link_caller, self._settings, http, ca, certificate, cache, seed))
 
     @property
     def last(self) -> Timings | None:
@@ -94,7 +107,8 @@ class Client:
         call_id: str | None = None,
         idempotency_key: str | None = None,
         sealed: bool = False,
-    ) -> Tensors:
+        **link: Unpack[LinkOptions],
+    ) -> Answer:
         """All outputs of `model`, or those named, as arrays (BYTES: object arrays of bytes).
 
         Raises the classes of `airserve.core.errors`: `InvalidInputError`, `MissingKeyError`, `NotFoundError`,
@@ -103,13 +117,31 @@ class Client:
         Under an `idempotency_key` the service answers for a day as it did the first time, and charges once.
 
         A `sealed` call can be read by the model's own process alone, and its answer by this client alone.
+
+        For the options of `link` see `airserve.client.link.ask.LinkOptions`; the `Answer` says what came of them.
         """
         if sealed:
             refuse_sealed_key(idempotency_key)
+            refuse_sealed_link(link)
             call = new_sealed_infer(model, inputs, version, outputs, call_id)
-            return self._attempt(call.request, timeout_ms, partial(self._send_sealed, call))
+            return Answer(self._attempt(call.request, timeout_ms, partial(self._send_sealed, call)))
+        if self._adapt or link:
+            answer = self._adapted(
+                new_ask(
+                    model,
+                    inputs,
+                    version,
+                    outputs,
+                    timeout_ms or self._settings.timeout_ms,
+                    call_id,
+                    idempotency_key,
+                    link,
+                )
+            )
+            self._last.timings = answer.timings
+            return answer
         request = keyed(new_infer_request(model, inputs, version, outputs, call_id), idempotency_key)
-        return parse_outputs(self._call(request, timeout_ms))
+        return Answer(parse_outputs(self._call(request, timeout_ms)), Told(timings=self.last))
 
     @overload
     def chat(
@@ -181,6 +213,7 @@ class Client:
         timeout_ms: float | None = None,
         call_id: str | None = None,
         idempotency_key: str | None = None,
+        **link: Unpack[LinkOptions],
     ) -> Labels:
         """What is on a picture (JPEG, PNG or WebP; bytes or a path): labels with probabilities, the best first.
 
@@ -188,7 +221,13 @@ class Client:
         """
         inputs = picture_inputs(image)
         found = self.infer(
-            model, inputs, outputs=OUTPUTS, timeout_ms=timeout_ms, call_id=call_id, idempotency_key=idempotency_key
+            model,
+            inputs,
+            outputs=OUTPUTS,
+            timeout_ms=timeout_ms,
+            call_id=call_id,
+            idempotency_key=idempotency_key,
+            **link,
         )
         return parse_labels(found, k)
 
@@ -275,6 +314,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
+        self._close_link()
         self._transport.close()
 
     def __enter__(self) -> Self:
