@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -9,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from airserve.models.catalog import Catalog
 from airserve.storage import Database
 from airserve.storage.database import FILE_NAME
-from tests import large_models, postgres
+from tests import commands, large_models, postgres
 from tests.models_for_tests import save_failing, save_linear, save_slow
 
 # Enough to find what an edit broke; `make fuzz` and longer runs by hand look for the rest. No test has a deadline.
@@ -27,7 +30,28 @@ settings.register_profile("suite", max_examples=40, deadline=None)
 settings.load_profile("suite")
 
 AIRSERVE = str(Path(sys.executable).with_name("airserve"))
+# The groups of tests that take longest, the longest first.
+_LONGEST = (
+    "the service of large models",
+    "server/test_dropped_generations.py",
+    "cli/test_train.py",
+    "docs/train.md",
+    "docs/",
+    "serving/test_service.py",
+    "tests/server/",
+    "tests/cli/",
+    "tests/engines/",
+)
 _started: list[subprocess.Popen[bytes]] = []
+_shared: list[Path] = []
+# What the first `airserve up` does before it serves.
+_PREPARE = """
+import sys
+from pathlib import Path
+from airserve.cli.first_start import prepare
+from airserve.server.settings import load_settings
+prepare(load_settings(Path(sys.argv[1])), demo=True)
+"""
 
 
 @dataclass
@@ -61,12 +85,56 @@ class Service:
 
 
 def airserve(*arguments: str) -> Any:
-    done = subprocess.run([AIRSERVE, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    done = commands.run(*arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def start_service(state_dir: Path, *arguments: str, environment: dict[str, str] | None = None) -> Service:
+def publish(state_dir: Path, models: Mapping[str, Path]) -> None:
+    """Publish models under their names, in this process: the command takes a second for each."""
+    database = Database.open(state_dir)
+    catalog = Catalog(database, state_dir / "store")
+    for name, path in models.items():
+        catalog.publish(path, name=name)
+    database.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_by_workers(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+    base = tmp_path_factory.getbasetemp()
+    _shared.append(base if worker_id == "master" else base.parent)
+
+
+def copy_first_state(state_dir: Path) -> None:
+    """Make `state_dir` as the first start of a service leaves it, with the demo model, which is trained once a run."""
+    template = _shared[0] / "first-state"
+    with (_shared[0] / "first-state.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not template.exists():
+            made = _shared[0] / "first-state-in-the-making"
+            shutil.rmtree(made, ignore_errors=True)
+            subprocess.run([sys.executable, "-c", _PREPARE, str(made)], check=True, timeout=120, capture_output=True)
+            made.rename(template)
+    shutil.copytree(template, state_dir)
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """What is started meanwhile has one core: threads of a language model wait for each other by spinning."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(cores)[os.getpid() % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def start_service(
+    state_dir: Path, *arguments: str, environment: dict[str, str] | None = None, first: bool = False
+) -> Service:
+    """Start `airserve up`. An empty state folder is a copy of one that was started before, but for `first`."""
+    if not (first or state_dir.exists() or "--no-demo" in arguments):
+        copy_first_state(state_dir)
     ready_file = state_dir.parent / f"{state_dir.name}-ready.json"
     ready_file.unlink(missing_ok=True)
     with (state_dir.parent / f"{state_dir.name}.log").open("ab") as log:
@@ -127,7 +195,7 @@ def database(tmp_path: Path, database_url: str | None, sqlite_file: Path) -> Ite
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What belongs together runs in one process: the tests of a file, and all that need the service of large models.
 
-    The pages of the documentation are long and independent; they come first, so that none is left over at the end.
+    What takes longest comes first, so that no process is left with it at the end.
     """
     for item in items:
         is_page = "test_what_a_page_says_runs" in item.nodeid
@@ -137,12 +205,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         else:
             group = item.nodeid if is_page else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: "the service of large models" not in str(item.own_markers[-1].args))
-    items.sort(key=lambda item: "/docs/" not in str(item.path))
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    group = str(next(item.iter_markers("xdist_group")).args[0])
+    return next((rank for rank, name in enumerate(_LONGEST) if name in group), len(_LONGEST))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Groups are handed out in the order above; left alone, xdist keeps those of few tests, the long ones, for last."""
+    config.option.loadscopereorder = False
 
 
 def pytest_sessionfinish() -> None:
     """No service of a test that failed half-way goes on running."""
+    commands.stop()
     for process in _started:
         if process.poll() is None:
             process.kill()
@@ -152,8 +230,9 @@ def pytest_sessionfinish() -> None:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all tests that leave it as they found it: digits, a linear, a slow and a failing model."""
     folder = tmp_path_factory.mktemp("service")
-    for save, name in ((save_linear, "linear"), (save_slow, "slow"), (save_failing, "failing")):
-        airserve("publish", str(save(folder / f"{name}.onnx")), "--state-dir", str(folder / "state"), "--json")
+    saved = {"linear": save_linear, "slow": save_slow, "failing": save_failing}
+    copy_first_state(folder / "state")
+    publish(folder / "state", {name: save(folder / f"{name}.onnx") for name, save in saved.items()})
     settings = folder / "state" / "settings.toml"
     settings.write_text("max_body_bytes = 1000000\nqueue_capacity = 64\n")
     running = start_service(folder / "state")
@@ -179,9 +258,10 @@ def large_service(
 ) -> Iterator[Service]:
     """One service of a real model of each family, `efficientnet`, `minilm` and `gemma`, beside the demo `digits`."""
     folder = tmp_path_factory.mktemp("large")
+    copy_first_state(folder / "state")
     packages = {"efficientnet": efficientnet_package, "minilm": minilm_package, "gemma": large_models.gemma()}
-    for name, path in packages.items():
-        airserve("publish", str(path), "--name", name, "--state-dir", str(folder / "state"), "--json")
-    running = start_service(folder / "state")
+    publish(folder / "state", packages)
+    with on_one_core():
+        running = start_service(folder / "state")
     yield running
     assert running.stop() == 0

