@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 
-NAMES = ("overhead", "tensors", "batching", "learning", "families", "hostile")
+NAMES = ("overhead", "tensors", "batching", "learning", "families", "hostile", "codecs", "splitting")
 
 
 def main() -> int:

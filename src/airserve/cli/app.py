@@ -42,6 +42,9 @@ _NOUNS = (
     "db",
     "nodes",
     "sealed",
+    "split",
+    "lab",
+    "demo",
     "doctor",
 )
 

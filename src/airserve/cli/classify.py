@@ -8,6 +8,15 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from airserve.cli.link_options import (
+    Accuracy,
+    Deadline,
+    Explain,
+    FallbackTo,
+    explanation,
+    link_options,
+    print_explanation,
+)
 from airserve.cli.output import AsJson, print_json, print_rows
 from airserve.cli.service import Ca, Http, HttpVersion, Key, OwnStateDir, TimeoutMs, Url, connect
 
@@ -27,20 +36,29 @@ def classify(
     state_dir: OwnStateDir = None,
     http: HttpVersion = Http.auto,
     timeout_ms: TimeoutMs = None,
+    deadline: Deadline = None,
+    accuracy: Accuracy = None,
+    fallback: FallbackTo = None,
+    explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
     """Name what is on pictures, the likeliest first.
 
     Example: `airserve classify efficientnet cat.jpg dog.jpg --top 3`
     """
+    from airserve.client.pictures import OUTPUTS, parse_labels, picture_inputs
+
     with connect(url, key, ca, state_dir, http, timeout_ms) as client:
-        found = {file: client.classify(model, file, top) for file in files}
+        link = link_options(deadline, accuracy, fallback, explain=explain)
+        answers = {file: client.infer(model, picture_inputs(file), outputs=OUTPUTS, **link) for file in files}
+    found = {file: parse_labels(answer, top) for file, answer in answers.items()}
     if as_json:
         print_json(
             [
                 {
                     "file": str(file),
                     "labels": [{"label": label, "probability": probability} for label, probability in labels],
+                    **({"alternatives": explanation(answers[file])} if explain else {}),
                 }
                 for file, labels in found.items()
             ]
@@ -52,3 +70,5 @@ def classify(
         for place, (label, probability) in enumerate(labels)
     ]
     print_rows(rows, as_json=False, title=model, empty="no labels")
+    for answer in answers.values() if explain else ():
+        print_explanation(answer)

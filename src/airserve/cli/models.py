@@ -10,6 +10,7 @@ import typer
 from airserve.cli.output import AsJson, console, print_json, print_rows
 from airserve.cli.prices import price_text
 from airserve.cli.prices import set_command as set_price_command
+from airserve.cli.publish_link import codec_rows
 from airserve.cli.state import StateDir, open_catalog, open_database, utc
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ def show(model: Model, state_dir: StateDir, as_json: AsJson = False) -> None:
         measured = "" if variant.accuracy is None else f", {variant.metric} {variant.accuracy:.4f}"
         console.print(f"  variant {variant.name}  {variant.size_bytes} bytes{measured}", highlight=False)
     console.print(f"  price   {price_text(price)}", highlight=False)
+    if manifest.device is not None:
+        console.print(f"  device  {manifest.device}", highlight=False)
+    if manifest.codecs:
+        print_rows(codec_rows(manifest.codecs), as_json=False, title="Codecs", empty="")
 
 
 @models.command()

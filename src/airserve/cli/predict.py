@@ -12,6 +12,15 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from airserve.cli.link_options import (
+    Accuracy,
+    Deadline,
+    Explain,
+    FallbackTo,
+    explanation,
+    link_options,
+    print_explanation,
+)
 from airserve.cli.output import AsJson, console, print_json, print_rows
 from airserve.cli.service import Ca, Http, HttpVersion, Key, OwnStateDir, TimeoutMs, Url, connect
 from airserve.core.errors import InvalidInputError, NotFoundError
@@ -37,6 +46,10 @@ def predict(
     sealed_identity: Annotated[
         str | None, typer.Option(envvar="AIRSERVE_SEALED_IDENTITY", help="With --sealed: whose keys to trust.")
     ] = None,
+    deadline: Deadline = None,
+    accuracy: Accuracy = None,
+    fallback: FallbackTo = None,
+    explain: Explain = False,
     timings: Annotated[bool, typer.Option("--timings", help="Say where the time went.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,15 +59,19 @@ def predict(
     """
     with connect(url, key, ca, state_dir, http, timeout_ms, sealed_identity) as client:
         inputs = _fit(_read(file), client.metadata(model, version=version)["inputs"])
-        outputs = client.infer(model, inputs, version=version, sealed=sealed)
+        link = link_options(deadline, accuracy, fallback, explain=explain)
+        outputs = client.infer(model, inputs, version=version, sealed=sealed, **link)
         last = client.last
     readable = {name: _readable(array) for name, array in outputs.items()}
     if as_json:
-        print_json({"outputs": readable, **({"timings": asdict(last)} if timings and last else {})})
+        told = {"timings": asdict(last)} if timings and last else {}
+        print_json({"outputs": readable, **told, **({"alternatives": explanation(outputs)} if explain else {})})
         return
     rows = len(next(iter(readable.values())))
     table = [{name: _short(values[row]) for name, values in readable.items()} for row in range(rows)]
     print_rows(table, as_json=False, title=model, empty="no rows")
+    if explain:
+        print_explanation(outputs)
     if timings and last:
         console.print(
             f"queue {last.queue_ms:.2f} ms, compute {last.compute_ms:.2f} ms, service {last.total_ms:.2f} ms, "

@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from airserve.cli.output import AsJson, console, print_json
+from airserve.cli.publish_link import link_options, with_link
 from airserve.cli.state import StateDir, open_catalog
 from airserve.core.errors import InvalidInputError
 
@@ -49,6 +50,20 @@ def publish(
     sign: Annotated[
         Path | None, typer.Option(help="Sign what is published with this private key; see airserve signing-key.")
     ] = None,
+    codecs: Annotated[
+        str | None, typer.Option(help="Codecs to measure on --data and list: 'auto', or int8c+zstd,fp16,webp:60 …")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The sample: a folder of pictures, .npy, .npz by input, .txt of one text a line."),
+    ] = None,
+    min_accuracy: Annotated[float, typer.Option(min=0, max=1, help="Codecs below it are not listed.")] = 0.98,
+    device: Annotated[
+        str | None, typer.Option(help="Weights that devices may fetch and run: an .onnx file, or 'same'.")
+    ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same inputs always give the same outputs.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish a model; a running service loads it, switches without a failed call, and unloads the old one.
@@ -56,12 +71,16 @@ def publish(
     Versions are 1, 2, 3 …; the same content again is the version that it was.
     Example: `airserve publish digits/` or `airserve publish model.onnx --name scorer --alias canary` or
     `airserve publish model.onnx --vision vision.toml --labels labels.txt --name cats` or
-    `airserve publish model.gguf --name gemma --context 8192 --slots 8`
+    `airserve publish model.gguf --name gemma --context 8192 --slots 8` or
+    `airserve publish digits/ --codecs auto --data sample.npy --device small.onnx`
     """
+    options = link_options(codecs, data, min_accuracy, device, deterministic=deterministic)
+    changes = {"name": name, "max_batch": max_batch, "default_deadline_ms": default_deadline_ms}
     with (
         _with_step(path, vision, labels, tokenizer, max_tokens) as stepped,
-        _with_language(stepped, context, slots) as source,
+        _with_language(stepped, context, slots) as spoken,
         open_catalog(state_dir) as catalog,
+        with_link(spoken, catalog, options, {**changes, "sealed": _sealed(sealed)}, quiet=as_json) as source,
     ):
         published = catalog.publish(
             source,

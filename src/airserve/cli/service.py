@@ -48,7 +48,7 @@ def connect(
     """A client of the service that the options name. Raises `NotFoundError` and `MissingKeyError`."""
     from airserve.client import Client
 
-    found_url, found_key, found_ca = _find(url, key, ca, state_dir or Path.home() / ".airserve")
+    found_url, found_key, found_ca = find(url, key, ca, state_dir)
     return Client(
         found_url,
         found_key,
@@ -66,10 +66,11 @@ def _client_certificate() -> tuple[str, str] | None:
     return (certificate, key) if certificate and key else None
 
 
-def _find(url: str | None, key: str | None, ca: Path | None, state_dir: Path) -> tuple[str, str, Path | None]:
+def find(url: str | None, key: str | None, ca: Path | None, state_dir: Path | None) -> tuple[str, str, Path | None]:
+    """Where the service is, the key and the authority. Raises `NotFoundError` and `MissingKeyError`."""
     kept: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
-        kept = json.loads((state_dir.expanduser() / "credentials.json").read_text())
+        kept = json.loads(((state_dir or Path.home() / ".airserve").expanduser() / "credentials.json").read_text())
     found_url, found_key = url or kept.get("url"), key or kept.get("key")
     if not found_url:
         raise NotFoundError("no service is known here; give --url, or start one with airserve up")

@@ -73,12 +73,13 @@ def up(
     def on_ready(address: Address) -> None:
         ready = _ready_object(address, credentials, settings)
         credentials.save(settings.state_dir, url=address.url, ca=address.ca)
-        if ready_file is not None:
-            _write_private(ready_file, json.dumps(ready, indent=2))
         if as_json:
             print_json(ready)
         else:
             _print_welcome(ready, address)
+        # Last: whoever waits for the file finds all that was said.
+        if ready_file is not None:
+            _write_private(ready_file, json.dumps(ready, indent=2))
 
     raise typer.Exit(asyncio.run(serve(settings, on_ready)))
 
