@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tests.docs.defences import DEFENCES
+from tests.docs.input_defences import NOT_OURS
 from tests.server.bad_inputs import CASES, RAW
 from tests.server.test_bad_input import MESSAGES
 
@@ -13,11 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "threats.md").read_text()
 
 ELSEWHERE = {
-    20: "tests/server/test_http1.py::test_who_is_silent_for_too_long_is_dropped",
+    20: "tests/server/test_http1.py::test_a_body_that_dribbles_is_dropped_and_one_that_only_is_slow_is_not",
     21: "tests/server/test_http1.py::test_who_is_silent_for_too_long_is_dropped",
     30: "tests/server/test_bad_input.py::test_it_is_refused_with_a_sentence",
     35: "tests/serving/test_gate.py::test_a_key_opens_its_models_and_no_other",
-    36: "tests/server/test_rollout.py::test_versions_published_under_load_fail_no_call_and_are_all_seen",
+    36: "tests/serving/test_service.py::test_a_load_stalls_nobody_else_and_goes_on_when_its_caller_cannot_wait",
     40: "tests/codecs/test_tensors.py::test_lengths_that_lie_are_refused",
     48: "tests/protocols/test_open_inference.py::test_numbers_that_json_has_no_token_for_are_read",
     49: "tests/protocols/test_open_inference_grpc.py::test_raw_tensors_of_every_datatype_go_there_and_back",
@@ -78,6 +79,20 @@ def test_no_bad_input_is_without_a_test() -> None:
 
 def test_every_defence_is_where_it_is_taken_out_and_is_missed_by_a_test_of_the_page() -> None:
     for defence in DEFENCES:
-        assert (ROOT / "src" / "airserve" / defence.file).read_text().count(defence.there) == 1, defence
+        for file, there, gone in defence.edits:
+            assert (ROOT / "src" / "airserve" / file).read_text().count(there) == 1, (defence, file)
+            assert there != gone
         test = f"tests/{defence.test.split()[0]}"
-        assert exists(test) and (f"`{test}`" in PAGE or test in ELSEWHERE.values()), defence
+        assert exists(test), defence
+        named = f"`{test}`" in PAGE or test in ELSEWHERE.values()
+        assert named or defence.attack.startswith("bad input "), defence
+
+
+def test_every_attack_and_every_bad_input_has_a_defence_that_can_be_taken_out() -> None:
+    tests = {f"tests/{defence.test.split()[0]}" for defence in DEFENCES}
+    attacks = PAGE.partition("## Attacks")[2].partition("## Bad inputs")[0]
+    rows = [set(re.findall(r"`(tests/[^`]+::[^`]+)`", line)) for line in attacks.splitlines() if "::" in line]
+    assert [row for row in rows if not row & tests] == []
+    defended = {int(found[1]) for each in DEFENCES if (found := re.match(r"bad input (\d+):", each.attack))}
+    assert defended | set(NOT_OURS) == set(range(1, 86))
+    assert not defended & set(NOT_OURS)

@@ -104,6 +104,14 @@ def external_in_a_subgraph(location: str) -> onnx.ModelProto:
     return model([helper.make_node("If", ["yes"], ["z"], then_branch=graph, else_branch=graph)], [condition])
 
 
+def external_in_a_function(location: str) -> onnx.ModelProto:
+    tensor = external(location).graph.initializer[0]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    inner = [helper.make_node("Constant", [], ["w"], value=tensor), node("Mul", "a,w", "b")]
+    function = helper.make_function("own", "f", ["a"], ["b"], inner, opsets)
+    return model([node("f", "x", domain="own")], opsets=opsets, functions=[function])
+
+
 # By the check that must find each of them, with words of its refusal.
 BOMBS: dict[str, tuple[onnx.ModelProto, str]] = {
     "constant-of-shape": (
@@ -144,4 +152,5 @@ BOMBS: dict[str, tuple[onnx.ModelProto, str]] = {
     "external-up": (external("../../etc/passwd"), "another file"),
     "external-beside": (external("model.onnx.data"), "another file"),
     "external-inside": (external_in_a_subgraph("/etc/passwd"), "another file"),
+    "external-in-a-function": (external_in_a_function("model.onnx.data"), "another file"),
 }  # fmt: skip

@@ -222,6 +222,7 @@ CASES: list[Case] = [
         ("no key", "no API key", None), ("no key of ours", "no Airserve API key", CANARY),
         ("a bad checksum", "mistyped", "mistyped"), ("a key that nobody has", "not known", "unknown"))],
     *[Case(59, "a key in the URL", 400, "revoke it", f"{path}?key=KEY", GOOD) for path in DOCUMENTS],
+    *[Case(59, f"{kind} in the URL", 400, "revoke it", f"{V2}?key=as_{kind}_0", GOOD) for kind in ("usr", "adm")],
 ]  # fmt: skip
 
 

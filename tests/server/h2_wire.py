@@ -79,10 +79,18 @@ class H2Wire:
         return events
 
     def goodbye(self) -> int:
-        """Read to the end of the connection; the error code of GOAWAY, -1 where there was none."""
-        code = -1
-        while not self.ended:
-            for event in self.events():
-                if isinstance(event, h2.events.ConnectionTerminated):
-                    code = int(event.error_code or 0)
+        """Read to the end of the connection; the error code of GOAWAY, -1 where there was none.
+
+        Frames are read here, since `h2` stops at the first that answers what it has not sent itself. Raises
+        TimeoutError where the connection does not end.
+        """
+        data, code = b"", -1
+        with contextlib.suppress(ConnectionError):
+            while piece := self.socket.recv(65536):
+                data += piece
+        self.ended = True
+        while len(data) >= 9:
+            if data[3] == 7:
+                code = int.from_bytes(data[13:17], "big")
+            data = data[9 + int.from_bytes(data[:3], "big") :]
         return code

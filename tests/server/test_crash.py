@@ -26,10 +26,10 @@ CONNECTIONS = 32
 CALLS = 10_000
 
 
-def event_id_of(tenant_id: str, call_id: str, x: np.ndarray) -> str:
+def event_id_of(tenant_id: str, project_id: str, call_id: str, x: np.ndarray) -> str:
     """The id that the service gives to this call, from what the client sends."""
     request = infer_request("linear", {"x": x}, version=None, outputs=None, call_id=call_id)
-    return Calls.event_id(Principal("", tenant_id, None), "linear", call_id, request.body)
+    return Calls.event_id(Principal("", tenant_id, None, project_id=project_id), "linear", call_id, request.body)
 
 
 def test_a_service_killed_amid_ten_thousand_calls_has_counted_each_answered_call_once(tmp_path: Path) -> None:
@@ -66,7 +66,8 @@ def test_a_service_killed_amid_ten_thousand_calls_has_counted_each_answered_call
     with closing(sqlite3.connect(state / "airserve.db")) as ledger:
         counted = [row[0] for row in ledger.execute("SELECT id FROM usage_events WHERE outcome = 'ok'")]
         ((tenant_id,),) = ledger.execute("SELECT id FROM tenants WHERE name = 'demo'")
-    expected = {ledger_id(tenant_id, event_id_of(tenant_id, call_id, x)) for call_id in answered}
+        ((project_id,),) = ledger.execute("SELECT id FROM projects WHERE tenant_id = ?", (tenant_id,))
+    expected = {ledger_id(tenant_id, event_id_of(tenant_id, project_id, call_id, x)) for call_id in answered}
     assert len(expected) == len(answered)
     # Each answered call by its own id: a lost one cannot hide behind one that was recorded and not answered.
     assert expected <= set(counted)

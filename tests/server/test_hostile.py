@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import h2.exceptions
 import pytest
 
 from tests.conftest import Service
@@ -85,8 +84,12 @@ def bomb(service: Service, ended: threading.Event) -> None:
         assert answer.status == 413
 
 
+# The front's library of HTTP/2 has bounds of its own above ours: 1,000 streams reset, 10,000 answers unread, and
+# 8 CONTINUATION of one head. The first floods stay below them, so that it is our bound that ends them.
+
+
 def rapid_reset(wire: H2Wire) -> None:
-    for _ in range(3000):
+    for _ in range(900):
         stream = wire.begin("GET", "/v2/health/live", {}, ends=True)
         wire.h2.reset_stream(stream)
         wire.flush()
@@ -100,13 +103,11 @@ def endless_head(wire: H2Wire) -> None:
 
 
 def settings_flood(wire: H2Wire) -> None:
-    for _ in range(200):
-        wire.send(frame(4, 0, 0, b"\0\3\0\0\0\x64") * 500)
+    wire.send(frame(4, 0, 0, b"\0\3\0\0\0\x64") * 8000)
 
 
 def ping_flood(wire: H2Wire) -> None:
-    for _ in range(200):
-        wire.send(frame(6, 0, 0, b"12345678") * 500)
+    wire.send(frame(6, 0, 0, b"12345678") * 8000)
 
 
 def empty_frames(wire: H2Wire) -> None:
@@ -115,10 +116,9 @@ def empty_frames(wire: H2Wire) -> None:
     wire.send(frame(0, 0, 1, b"") * 5000)
 
 
-def ten_thousand_streams(wire: H2Wire) -> None:
-    """More than the 256 that the service allows: POST / over and over, none of which ends."""
-    for stream in range(1, 20_001, 2):
-        wire.send(frame(1, 4, stream, b"\x83\x86\x84\x41\x01x"))
+def thousands_of_streams(wire: H2Wire) -> None:
+    """Far more than the 256 that the service allows: POST / over and over, none of which ends."""
+    wire.send(b"".join(frame(1, 4, stream, b"\x83\x86\x84\x41\x01x") for stream in range(1, 10_001, 2)))
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -127,7 +127,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "flood", [rapid_reset, endless_head, settings_flood, ping_flood, empty_frames, ten_thousand_streams]
+    "flood", [rapid_reset, endless_head, settings_flood, ping_flood, empty_frames, thousands_of_streams]
 )
 def test_a_flood_of_frames_ends_its_own_connection(service: Service, flood: Callable[[H2Wire], None]) -> None:
     before = resident_bytes(service.process.pid)
@@ -135,8 +135,7 @@ def test_a_flood_of_frames_ends_its_own_connection(service: Service, flood: Call
         with contextlib.suppress(ConnectionError, TimeoutError):
             wire.headers = service.headers
             flood(wire)
-        with contextlib.suppress(h2.exceptions.ProtocolError):
-            assert wire.goodbye() != 0
+        assert wire.goodbye() != 0
         assert resident_bytes(service.process.pid) < 1.2 * before
 
 

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
+from airserve.accounts import Principal
 from airserve.core.call import Call, Reply
 from airserve.core.errors import DeadlineExceededError, OverloadedError
 from airserve.metering.prices import set_price
 from airserve.models.catalog import Catalog
+from airserve.server.calls import Calls
 from airserve.server.once import ToItsEnd, once
 from airserve.serving.replays import Replays
 from airserve.storage import Database
@@ -27,6 +30,7 @@ from tests.conftest import Service, start_service
 from tests.models_for_tests import save_failing, save_linear, save_slow
 from tests.server.test_limits import charged, customer
 from tests.server.wire import Answer, infer, send
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -107,6 +111,30 @@ def test_a_call_without_an_id_is_a_call_of_its_own_and_so_is_another_body_model_
     assert not any(map(was_replayed, answers))
     assert was_replayed(infer(one, Airserve_Call_Id="i"))
     assert (charged(one), charged(two)) == ((5, 5000), (1, 1000))
+
+
+def test_a_project_gets_nothing_of_another_s_calls_nor_for_what_it_paid(priced: Service) -> None:
+    one = customer(priced)
+    tenant = one.ready["tenant"]
+    priced.run("projects", "create", tenant, "aside")
+    key = str(priced.run("keys", "create", tenant, "--project", "aside")["key"])
+    aside = Service(priced.process, {**one.ready, "key": key}, priced.state_dir)
+    until(lambda: send(aside, "/v2/models/linear").status == 200)
+    answers = [infer(each, Airserve_Call_Id="shared") for each in (one, aside, one, aside)]
+    assert [was_replayed(answer) for answer in answers] == [False, False, True, True]
+    assert charged(one) == (2, 2000)
+
+
+def test_no_two_calls_come_to_one_id_by_where_their_parts_end() -> None:
+    principal = Principal("key", "ten_a", None, project_id="p")
+    ids = {
+        Calls.event_id(principal, "m", "idempotency:a", b"b:cc"),
+        Calls.event_id(principal, "m", "idempotency:a:b", b"cc"),
+        Calls.event_id(principal, "m:idempotency", "a", b"b:cc"),
+        Calls.event_id(replace(principal, project_id=""), "m", "idempotency:a", b"b:cc"),
+    }
+    assert len(ids) == 4
+    assert Calls.event_id(principal, "m", "x", b"y") == Calls.event_id(principal, "m", "x", b"y")
 
 
 def test_a_failure_is_not_remembered(priced: Service) -> None:

@@ -43,7 +43,9 @@ def check_structure(model: onnx.ModelProto, limits: OnnxLimits) -> None:
     for graph, depth in _graphs(model):
         if depth > limits.depth:
             raise ModelRejectedError(f"graphs are nested more than {limits.depth} deep")
-        _check_tensors(graph, limits)
+        _check_tensors(graph.node, [*graph.initializer], [*graph.sparse_initializer], limits)
+    for function in model.functions:
+        _check_tensors(function.node, [], [], limits)
     _check_nodes(model, limits)
     weights = sum(_size(tensor) for graph, _ in _graphs(model) for tensor in graph.initializer)
     if weights > limits.weight_bytes:
@@ -115,10 +117,11 @@ def _check_nodes(model: onnx.ModelProto, limits: OnnxLimits) -> None:
         raise ModelRejectedError(f"the graph has {subgraphs} graphs inside it; {limits.subgraphs} are allowed")
 
 
-def _check_tensors(graph: onnx.GraphProto, limits: OnnxLimits) -> None:
-    sparse = list(graph.sparse_initializer)
-    tensors = list(graph.initializer)
-    for node in graph.node:
+def _check_tensors(
+    nodes: Sequence[Any], tensors: list[onnx.TensorProto], sparse: list[onnx.SparseTensorProto], limits: OnnxLimits
+) -> None:
+    """Check `tensors` and `sparse`, and those that are attributes of `nodes`."""
+    for node in nodes:
         for attribute in node.attribute:
             tensors += [attribute.t] if attribute.HasField("t") else []
             tensors += attribute.tensors

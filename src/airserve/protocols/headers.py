@@ -84,6 +84,16 @@ def call_id(headers: RequestHeaders) -> str | None:
     return given.decode("ascii")
 
 
+def stream_id(headers: RequestHeaders) -> str | None:
+    """`Airserve-Stream`: calls with the same one are a stream, whose coded inputs may be differences to former ones."""
+    given = headers.get(b"airserve-stream")
+    if given is None:
+        return None
+    if not _CALL_ID.fullmatch(given):
+        raise InvalidInputError("Airserve-Stream is 1 to 64 letters, digits, dashes or underscores")
+    return given.decode("ascii")
+
+
 def trace_id(headers: RequestHeaders) -> str | None:
     """The trace id of a valid `traceparent` (W3C Trace Context, level 1, §3.2); anything else is as if absent."""
     match = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))

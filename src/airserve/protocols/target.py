@@ -11,7 +11,7 @@ def check_target(target: str) -> None:
     """Refuse a path with its query that is longer than `MAX_TARGET`, or that holds an API key."""
     if len(target) > MAX_TARGET:
         raise TargetTooLongError(f"the path and query are longer than {MAX_TARGET} characters; send data in the body")
-    if "as_live_" in target or "as_adm_" in target:
+    if any(prefix in target for prefix in ("as_live_", "as_usr_", "as_adm_")):
         raise KeyInUrlError(
             "an API key in a URL ends in logs: revoke it, make a new one and send that as 'Authorization: Bearer …'"
         )

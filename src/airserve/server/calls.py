@@ -24,6 +24,7 @@ from airserve.server.once import ToItsEnd, once
 from airserve.server.runtime import Runtime
 from airserve.serving import bounds
 from airserve.serving.admission import Admission
+from airserve.serving.frame_references import StreamReferences
 from airserve.serving.generation import GenerationDeployment
 from airserve.serving.hardening import harden
 from airserve.serving.held_inputs import TenantInputs
@@ -66,6 +67,11 @@ class Calls:
     def held_inputs(self, principal: Principal) -> TenantInputs:
         """The inputs that the tenant sent lately, and may name by their digests."""
         return self.runtime.memories.inputs.of(principal.tenant_id or "")
+
+    def frame_references(self, request: Request, principal: Principal) -> StreamReferences | None:
+        """The frames of the stream that the request belongs to, for those that are differences; None without one."""
+        stream = wire.stream_id(request.headers)
+        return None if stream is None else self.runtime.memories.frames.of(principal.tenant_id or "", stream)
 
     async def infer(
         self,
@@ -242,12 +248,15 @@ class Calls:
     def event_id(principal: Principal, model: str, call_id: str | None, body: bytes | memoryview) -> str:
         """The id under which the call is metered.
 
-        A client that retries sends the same call id and body, and is charged once. Model and body are part of the
-        id, so that another call under an old id is another call. Without a call id every request is its own.
+        A client that retries sends the same call id and body, and is charged once. Project, model and body are part
+        of the id, so that another call under an old id is another call: no project pays with what another paid for,
+        nor is it given the answer. Without a call id every request is its own.
         """
         if call_id is None:
             return new_id()
-        digest = blake2b(f"{principal.tenant_id}:{model}:{call_id}:".encode(), digest_size=16)
+        # Each part behind its length: no other parts come to the same bytes.
+        parts = (principal.tenant_id or "", principal.project_id, model, call_id)
+        digest = blake2b("".join(f"{len(part)}:{part}" for part in parts).encode(), digest_size=16)
         digest.update(body)
         return digest.hexdigest()
 

@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from airserve.core.call import Reply, Tensors
-from airserve.protocols.open_inference.coded import OFF_LOOP_FROM, Coded, open_frames, tensor_bytes
+from airserve.protocols.open_inference.coded import OFF_LOOP_FROM, Coded, References, open_frames, tensor_bytes
 from airserve.protocols.open_inference.request import RequestedOutput
 
 T = TypeVar("T")
 
 
-async def opened(inputs: Tensors, coded: Sequence[Coded]) -> Tensors:
-    """`inputs` and the tensors of the frames in `coded`."""
+async def opened(inputs: Tensors, coded: Sequence[Coded], references: References | None = None) -> Tensors:
+    """`inputs` and the tensors of the frames in `coded`, which may be of a stream that has `references`."""
     if not coded:
         return inputs
     if tensor_bytes(coded) < OFF_LOOP_FROM:
-        return inputs | open_frames(coded)
-    return inputs | await asyncio.to_thread(open_frames, coded)
+        return inputs | open_frames(coded, references)
+    return inputs | await asyncio.to_thread(open_frames, coded, references)
 
 
 async def answered(outputs: Sequence[RequestedOutput], reply: Reply, encode: Callable[[], T]) -> T:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -63,7 +62,7 @@ class Endpoints:
                 encoded = api.render_error(error)
             if (standing := request.notes.standing) is not None:
                 told = headers_for(self._admissions, standing, openai=isinstance(api, OpenAiApi))
-                encoded = replace(encoded, headers=[*encoded.headers, *told])
+                encoded = Encoded(encoded.status, [*encoded.headers, *told], encoded.chunks, encoded.stream)
             if encoded.status == 401:
                 too_many = self._guesses.count(request.client, time.monotonic_ns())
                 return encoded if too_many is None else api.render_error(too_many)

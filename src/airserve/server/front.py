@@ -25,7 +25,7 @@ from typing import Any
 from pyvoy import PyvoyServer
 
 from airserve.core.errors import OverloadedError
-from airserve.server.front_limits import bound_cluster, bound_http, bound_listener, overload_manager
+from airserve.server.front_limits import bound_cluster, bound_http, bound_listener, flood_limits, overload_manager
 from airserve.server.proxy_protocol import CERTIFICATE_FIELD
 from airserve.server.sockets import Sockets, alt_svc
 from airserve.server.tls_secrets import TlsSecrets
@@ -112,6 +112,7 @@ class Front(PyvoyServer):
             _cluster("http1_tls", self._sockets.tls),
         ]
         config["overload_manager"] = overload_manager()
+        config["layered_runtime"] = flood_limits()
         # Whoever is on this machine can reach it; pyvoy asks it where it listens, and nobody needs more.
         config["admin"]["allow_paths"] = [{"prefix": "/listeners"}]
         return config
@@ -123,7 +124,8 @@ def _own_addresses(host: str) -> list[dict[str, Any]]:
         address = ipaddress.ip_address(host)
     except ValueError:
         return list(_LOOPBACK)
-    if address.is_unspecified or address.is_loopback:
+    if address.is_unspecified or address.is_loopback or address.is_link_local:
+        # Each link has its own link-local addresses: on another one it is another machine's.
         return list(_LOOPBACK)
     return [*_LOOPBACK, {"address_prefix": str(address), "prefix_len": address.max_prefixlen}]
 

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     replay_cache_mb: float = Field(32.0, ge=0, description="Most MB of such answers; 0 keeps none.")
     held_input_seconds: float = Field(600.0, ge=0, description="How long inputs that came with a digest are kept.")
     held_input_mb: float = Field(64.0, ge=0, description="Most MB of such inputs; 0 keeps none.")
+    stream_seconds: float = Field(30.0, ge=0, description="How long a frame of a stream is kept for differences to it.")
+    stream_mb: float = Field(64.0, ge=0, description="Most MB of such frames; 0 keeps none: all are key frames.")
     response_cache_seconds: float = Field(
         3600.0, ge=0, description="How long answers of deterministic models are kept for who asks the same again."
     )

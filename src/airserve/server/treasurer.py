@@ -31,6 +31,8 @@ _ROUND_S = 0.1
 _BEAT_NS = 1_000_000_000
 _RECENT_NS = 2_000_000_000
 _IDLE_NS = 1_000_000_000
+_FOLDED_NS = 1_000_000_000
+"""How often the journal is folded."""
 _TIDY_NS = 60_000_000_000
 _SHORTEST_PAUSE_S = 0.005
 """Between two rounds, so that calls which come one after another share one."""
@@ -163,7 +165,9 @@ class Treasurer:
         """Whether to look at the database for it. The lock is held."""
         if purse.wanted or (purse.limit_nano is not None and purse.available_nano < purse.left_nano // 4):
             return True
-        stale = now_ns - purse.looked_ns > FRESH_NS
+        # Alone, nothing of it changes but by a fold, once a second. Warnings are to come soon, and what others want.
+        often = self._admissions.nodes > 1 or purse.soft_nano is not None
+        stale = now_ns - purse.looked_ns > (FRESH_NS if often else _FOLDED_NS)
         in_use = purse.holds or purse.settled or purse.left_nano or purse.soft_nano is not None
         return stale and (bool(in_use) or self._is_over(purse))
 

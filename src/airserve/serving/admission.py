@@ -77,19 +77,19 @@ class Admission:
             self._over, self._refused = True, refused
             self._admissions.over.append((self, None, None))
 
-    def end(self, event: UsageEvent | None, position: Position | None) -> None:
+    def end(self, event: UsageEvent | None, position: Position | None, now_ns: int) -> None:
         """Let go of what was taken, as `settle` or `release` has asked. The lock is held."""
-        standing = self._standing
+        standing, id_ = self._standing, self.id
         if event is None or position is None:
             self._undo()
         else:
-            if standing.of_tokens:
-                self._use(standing.of_tokens, event.input_tokens + event.output_tokens)
-            if standing.of_bytes:
-                self._use(standing.of_bytes, event.bytes_in + event.bytes_out)
+            for _, bucket in standing.of_tokens:
+                bucket.finish(id_, event.input_tokens + event.output_tokens, now_ns)
+            for _, bucket in standing.of_bytes:
+                bucket.finish(id_, event.bytes_in + event.bytes_out, now_ns)
             for purse in self._purses:
-                purse.settle(self.id, event.amount_nano, position)
-        standing.calls.open.discard(self.id)
+                purse.settle(id_, event.amount_nano, position)
+        standing.calls.open.discard(id_)
 
     def _undo(self) -> None:
         standing = self._standing
@@ -100,13 +100,6 @@ class Admission:
             bucket.release(self.id)
         for purse in self._purses:
             purse.release(self.id)
-
-    def _use(self, limits: tuple[Limit, ...], units: int) -> None:
-        now_ns = time.monotonic_ns()
-        for _, bucket in limits:
-            bucket.release(self.id)
-            if units:
-                bucket.spend(units, now_ns)
 
 
 class Admissions:
@@ -142,7 +135,7 @@ class Admissions:
     async def admit(self, standing: Standing, most: Most, deadline_ns: int) -> Admission:
         """Take what a call of at most `most` needs. Raises `BudgetExhaustedError` or `RateLimitedError`."""
         with self.lock:
-            admission, _ = self._try(standing, most, time.monotonic_ns(), last=False)
+            admission = self._try(standing, most, time.monotonic_ns(), [], last=False)
         return admission or await self._wait(standing, most, deadline_ns)
 
     async def _wait(self, standing: Standing, most: Most, deadline_ns: int) -> Admission:
@@ -154,7 +147,8 @@ class Admissions:
             while True:
                 with self.lock:
                     now_ns = time.monotonic_ns()
-                    admission, short = self._try(standing, most, now_ns, last=now_ns >= give_up_ns)
+                    short: list[tuple[Purse | Bucket, int]] = []
+                    admission = self._try(standing, most, now_ns, short, last=now_ns >= give_up_ns)
                     if admission is not None:
                         return admission
                     waiting_as = waiting_as or next(_ids)
@@ -179,9 +173,11 @@ class Admissions:
         more than all of the rest.
         """
         over = self.over
-        while over:
-            admission, event, position = over.popleft()
-            admission.end(event, position)
+        if over:
+            now_ns = time.monotonic_ns()
+            while over:
+                admission, event, position = over.popleft()
+                admission.end(event, position, now_ns)
 
     def supplied(self) -> None:
         """The treasurer has been round: whoever waits looks again."""
@@ -195,51 +191,52 @@ class Admissions:
                 continue
 
     def _try(
-        self, standing: Standing, most: Most, now_ns: int, *, last: bool
-    ) -> tuple[Admission | None, list[tuple[Purse | Bucket, int]]]:
-        """An admission, or what is too low. Nothing is taken before all was asked. The lock is held."""
+        self, standing: Standing, most: Most, now_ns: int, short: list[tuple[Purse | Bucket, int]], *, last: bool
+    ) -> Admission | None:
+        """An admission, or None and in `short` what is too low. Nothing is taken before all was asked. Lock held."""
         self.let_go()
         admitted_ns = self.stamp()
-        short: list[tuple[Purse | Bucket, int]] = []
+        nano, tokens, size = most
         purses: list[Purse] = []
         cap_nano = 0
         for line in standing.budgets:
             purse = self._purse(line, admitted_ns)
             purses.append(purse)
             if line.strict:
-                cap_nano = most.nano
-            if purse.limit_nano is not None and purse.available_nano < most.nano:
-                if last or purse.is_hopeless(most.nano, now_ns):
+                cap_nano = nano
+            if purse.limit_nano is not None and purse.available_nano < nano:
+                if last or purse.is_hopeless(nano, now_ns):
                     raise _exhausted(line)
-                short.append((purse, most.nano))
+                short.append((purse, nano))
         if standing.concurrency is not None:
             self._check_concurrency(standing, standing.concurrency)
-        for limits, units in (
-            (standing.of_calls, 1),
-            (standing.of_tokens, most.tokens),
-            (standing.of_bytes, most.size_bytes),
-        ):
-            for limit in limits:
-                bucket = limit.bucket
-                if not bucket.fits(units, now_ns):
-                    if last or not bucket.shared or bucket.next_ns > now_ns:
-                        raise _limited(limit, bucket.wait_ns(units, now_ns))
-                    short.append((bucket, min(units, bucket.rate.quota)))
+        # Loops, since nearly every call would make these lists for nothing.
+        for limit in standing.of_calls:
+            if not limit.bucket.fits(1, now_ns):
+                short.append(_lacking(limit, 1, now_ns, last=last))  # noqa: PERF401
+        for limit in standing.of_tokens:
+            if not limit.bucket.fits(tokens, now_ns):
+                short.append(_lacking(limit, tokens, now_ns, last=last))  # noqa: PERF401
+        for limit in standing.of_bytes:
+            if not limit.bucket.fits(size, now_ns):
+                short.append(_lacking(limit, size, now_ns, last=last))  # noqa: PERF401
         if short:
-            return None, short
+            return None
         admission = Admission(self, standing, purses, admitted_ns, cap_nano)
+        id_ = admission.id
         for _, bucket in standing.of_calls:
             bucket.spend_one(now_ns)
-        for _, bucket in standing.of_tokens:
-            bucket.reserve(admission.id, most.tokens)
+        if tokens:
+            for _, bucket in standing.of_tokens:
+                bucket.reserve(id_, tokens)
         for _, bucket in standing.of_bytes:
-            bucket.reserve(admission.id, most.size_bytes)
+            bucket.reserve(id_, size)
         for purse in purses:
-            purse.hold(admission.id, most.nano)
+            purse.hold(id_, nano)
         if standing.warns:
             self.warned += any(purse.passed for purse in purses)
-        standing.calls.open.add(admission.id)
-        return admission, short
+        standing.calls.open.add(id_)
+        return admission
 
     def _check_concurrency(self, standing: Standing, limit: int) -> None:
         # Each of several processes lets its share through, without asking the others.
@@ -319,6 +316,14 @@ class Admissions:
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _lacking(limit: Limit, units: int, now_ns: int, *, last: bool) -> tuple[Purse | Bucket, int]:
+    """What a limit without room for `units` needs first. Raises where that cannot be, or is not waited for."""
+    bucket = limit.bucket
+    if last or not bucket.shared or bucket.next_ns > now_ns:
+        raise _limited(limit, bucket.wait_ns(units, now_ns))
+    return bucket, min(units, bucket.rate.quota)
 
 
 def _exhausted(line: BudgetLine) -> BudgetExhaustedError:

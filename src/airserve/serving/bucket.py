@@ -79,14 +79,19 @@ class Bucket:
         """What to tell the client that is left; 0 or more."""
         return max(0, self.room(now_ns) + (self.shared_room if self.shared else 0))
 
-    def spend(self, units: int, now_ns: int) -> None:
-        """Use units up."""
-        self.used_ns = now_ns
-        self.used += units
-        if self.shared:
-            self.allowance -= units
-        else:
-            self.tat_ns = gcra.spend(self.rate, self.tat_ns, now_ns, units)
+    def finish(self, call: int, units: int, now_ns: int) -> None:
+        """A call has ended: what it may use is known, and used up."""
+        self.reserved_units -= self.reserved.pop(call, 0)
+        if units:
+            self.used_ns = now_ns
+            self.used += units
+            if self.shared:
+                self.allowance -= units
+            else:
+                rate = self.rate
+                self.tat_ns = (self.tat_ns if self.tat_ns > now_ns else now_ns) - (
+                    -units * rate.period_ns // rate.quota
+                )
 
     def give_back(self, units: int) -> None:
         """Units that have just been used up were not: the call was refused after all."""

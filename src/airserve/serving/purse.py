@@ -71,7 +71,7 @@ class Purse:
 
     def settle(self, call: int, nano: int, position: Position) -> None:
         """A call cost `nano`, as the journal says at `position`."""
-        self.release(call)
+        self.held_nano -= self.holds.pop(call, 0)
         if nano:
             self.settled.append((position, nano))
             self.settled_nano += nano
@@ -80,9 +80,11 @@ class Purse:
         """Take over what the database says; `folded` is how far each epoch of our journal was folded then."""
         self.left_nano, self.spent_nano, self.leased_nano = seen.left_nano, seen.spent_nano, seen.leased_nano
         self.looked_ns = now_ns
-        kept = [(position, nano) for position, nano in self.settled if position.lsn > folded.get(position.epoch, 0)]
-        self.settled = deque(kept)
-        self.settled_nano = sum(nano for _, nano in kept)
+        # In the order of the journal but for threads that overtook each other: what stays behind one of these goes with
+        # the next look. Until then there is less to spend, never more.
+        settled = self.settled
+        while settled and settled[0][0].lsn <= folded.get(settled[0][0].epoch, 0):
+            self.settled_nano -= settled.popleft()[1]
 
     def is_hopeless(self, nano: int, now_ns: int) -> bool:
         """Whether it is known that no credit for `nano` can be had now, from the database or from other nodes."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from airserve.codecs.codec import is_lossless, parse
-from airserve.codecs.frame import Head, decode, read_head
-from airserve.core.call import Tensors
+from airserve.codecs.frame import Head, Reference, decode_frame, read_head
+from airserve.core.call import Array, Tensors
 from airserve.core.errors import BadFrameError, CodecNotAcceptedError, InvalidInputError, TooLargeError
 from airserve.core.tensor import TensorSpec
 from airserve.models.manifest import CodecEntry
@@ -100,9 +100,33 @@ def check_size(model: str, coded: Sequence[Coded], max_bytes: int) -> None:
         )
 
 
-def open_frames(coded: Iterable[Coded]) -> Tensors:
-    """The tensors in the frames, by the names of their inputs. Raises `BadFrameError` for one that is damaged."""
-    return {each.name: decode(each.frame, max_bytes=each.head.tensor_bytes) for each in coded}
+class References(Protocol):
+    """The frames of one stream that others may be the difference to."""
+
+    def get(self, name: str, key: int) -> Reference | None:
+        """The frame `key` of the input `name`."""
+
+    def put(self, name: str, reference: Reference) -> None:
+        """Keep a frame of the input `name`."""
+
+
+def open_frames(coded: Iterable[Coded], references: References | None = None) -> Tensors:
+    """The tensors in the frames, by the names of their inputs. Raises `BadFrameError` for one that is damaged.
+
+    With the `references` of a stream, frames may be differences, and those with a key are kept. Raises
+    `MissingReferenceError` for the difference to a frame that is not there.
+    """
+    return {each.name: _open(each, references) for each in coded}
+
+
+def _open(coded: Coded, references: References | None) -> Array:
+    head, reference = coded.head, None
+    if references is not None and head.reference_key is not None:
+        reference = references.get(coded.name, head.reference_key)
+    decoded = decode_frame(coded.frame, max_bytes=head.tensor_bytes, reference=reference)
+    if references is not None and decoded.reference is not None:
+        references.put(coded.name, decoded.reference)
+    return decoded.array
 
 
 def _short(shape: Sequence[int]) -> str:

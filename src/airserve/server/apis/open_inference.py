@@ -94,7 +94,9 @@ class OpenInferenceApi:
                 held=held,
             )
             await held.settle()
-            inputs = await opened(decoded.inputs, decoded.coded) if decoded.coded else decoded.inputs
+            inputs = decoded.inputs
+            if decoded.coded:
+                inputs = await opened(inputs, decoded.coded, calls.frame_references(request, principal))
             reply, headers = await calls.infer(
                 request, principal, deployment, body, inputs, decoded.rows, decoded.timeout_us
             )

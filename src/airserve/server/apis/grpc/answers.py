@@ -115,7 +115,7 @@ class Answers:
                 held=held,
             )
             await held.settle()
-            inputs = await opened(asked.inputs, asked.coded)
+            inputs = await opened(asked.inputs, asked.coded, self._calls.frame_references(request, principal))
             timeout_us = _timeout_us(ctx, request, asked.timeout_us)
             reply, headers = await self._calls.infer(
                 request, principal, served, message.to_binary(), inputs, asked.rows, timeout_us
