@@ -6,6 +6,10 @@ from airserve.client.exchange import Timings
 from airserve.client.link.answer import Alternative, Answer
 from airserve.client.link.outcome import Prepared
 from airserve.client.link.state import LinkView
+from airserve.client.session.asynchronous import AsyncSession
+from airserve.client.session.frame import FrameAnswer
+from airserve.client.session.stats import SessionStats
+from airserve.client.session.synchronous import Session
 from airserve.client.streams import AsyncChatStream, ChatStream
 from airserve.client.synchronous import Client
 
@@ -14,10 +18,14 @@ __all__ = [
     "Answer",
     "AsyncChatStream",
     "AsyncClient",
+    "AsyncSession",
     "ChatReply",
     "ChatStream",
     "Client",
+    "FrameAnswer",
     "LinkView",
     "Prepared",
+    "Session",
+    "SessionStats",
     "Timings",
 ]

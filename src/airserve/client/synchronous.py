@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,45 +12,44 @@ import numpy as np
 import numpy.typing as npt
 import pyqwest
 
+from airserve.client.attempts import Attempts
 from airserve.client.calls import (
-    CallInProgress,
     Settings,
     keyed,
     new_call_id,
     new_infer_request,
     new_sealed_infer,
-    new_sealed_keys,
     refuse_sealed_key,
 )
 from airserve.client.chat import ChatReply, Messages, chat_request, parse_chat
 from airserve.client.embeddings import embed_request, parse_embeddings
 from airserve.client.exchange import (
     HttpRequest,
-    HttpResponse,
-    Timings,
     check_url,
     model_path,
     parse_json,
     parse_outputs,
-    raise_for,
 )
 from airserve.client.link.answer import Answer, Told
 from airserve.client.link.ask import LinkOptions, new_ask, refuse_sealed_link
 from airserve.client.link.caller import new_link_caller
 from airserve.client.link.synchronous import LinkMethods
 from airserve.client.pictures import OUTPUTS, Labels, parse_labels, picture_inputs
+from airserve.client.session.line import Ways
+from airserve.client.session.opening import new_engine
+from airserve.client.session.options import SessionOptions, new_session_ask
+from airserve.client.session.synchronous import OnAnswer, Session
 from airserve.client.streams import ChatStream
-from airserve.client.transport import NETWORK_ERRORS, Pem, as_response, lower_headers, no_answer, open_transport
-from airserve.core.call import Tensors
+from airserve.client.transport import Pem, open_transport
 from airserve.core.errors import AirserveError
 
 if TYPE_CHECKING:
-    from airserve.client.sealing import SealedInfer, SealedKeys
+    pass
 
 Result = TypeVar("Result")
 
 
-class Client(LinkMethods):
+class Client(LinkMethods, Attempts):
     """`Client("https://host:8443", key).infer("digits", {"x": array})`.
 
     `http` chooses the protocol: "1.1", "2", "3", or "auto" (HTTP/2 where TLS offers it). `ca` is the certificate
@@ -82,19 +78,13 @@ class Client(LinkMethods):
         cache: Path | None = None,
         seed: int | None = None,
     ) -> None:
-        self._settings = Settings(check_url(url, http), key, timeout_ms, retries)
-        self._sealed_identity = sealed_identity
-        self._sealed_keys: SealedKeys | None = None
-        self._transport = open_transport(pyqwest.SyncHTTPTransport, http, ca, certificate)
-        self._http = pyqwest.SyncClient(self._transport)
-        self._last = threading.local()
+        settings = Settings(check_url(url, http), key, timeout_ms, retries)
+        Attempts.__init__(
+            self, settings, open_transport(pyqwest.SyncHTTPTransport, http, ca, certificate), sealed_identity
+        )
+        LinkMethods.__init__(self, partial(new_link_caller, settings, http, ca, certificate, cache, seed))
         self._adapt = adapt
-        super().__init__(partial(new_link_caller, self._settings, http, ca, certificate, cache, seed))
-
-    @property
-    def last(self) -> Timings | None:
-        """The timings of this thread's last good call."""
-        return getattr(self._last, "timings", None)
+        self._ways = Ways(self._settings.url, http, ca, certificate)
 
     def infer(
         self,
@@ -142,6 +132,18 @@ class Client(LinkMethods):
             return answer
         request = keyed(new_infer_request(model, inputs, version, outputs, call_id), idempotency_key)
         return Answer(parse_outputs(self._call(request, timeout_ms)), Told(timings=self.last))
+
+    def session(self, model: str, *, on_answer: OnAnswer | None = None, **options: Unpack[SessionOptions]) -> Session:
+        """Frames of a camera or a sensor: give them as they come, read the answers as they come.
+
+        `with client.session("digits", deadline=0.5, rate=20) as session: session.send({"x": frame})`.
+        Frames never wait for the network: the newest replaces the one that waits, what is under way is bounded by what
+        the link carries, codecs change with it, and where it was lost, another connection carries on.
+        For the options see `airserve.client.session.options.SessionOptions`. Raises what `infer` raises.
+        """
+        thread, caller = self._link_caller()
+        ask = new_session_ask(model, options)
+        return Session(thread, partial(new_engine, self._settings, self._ways, ask, caller), on_answer)
 
     @overload
     def chat(
@@ -244,73 +246,6 @@ class Client(LinkMethods):
         except AirserveError:
             return False
         return True
-
-    def _call(self, request: HttpRequest, timeout_ms: float | None = None) -> HttpResponse:
-        return self._attempt(request, timeout_ms, self._send)
-
-    def _attempt(
-        self,
-        request: HttpRequest,
-        timeout_ms: float | None,
-        send: Callable[[HttpRequest, dict[str, str], float | None], tuple[HttpResponse, Result]],
-    ) -> Result:
-        """What `send` makes of the answer, after as many attempts as it takes and may take."""
-        call = CallInProgress(self._settings, request, timeout_ms, time.monotonic())
-        while True:
-            headers, timeout_s = call.send(time.monotonic())
-            try:
-                response, result = send(request, headers, timeout_s)
-                self._last.timings = call.received(response, time.monotonic())
-                return result
-            except AirserveError as error:
-                time.sleep(call.pause(error, time.monotonic()))
-
-    def _send(
-        self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None
-    ) -> tuple[HttpResponse, HttpResponse]:
-        url = self._settings.url + request.path
-        try:
-            if request.method == "GET":
-                response = as_response(self._http.get(url, headers, timeout=timeout_s))
-            else:
-                response = as_response(self._http.post(url, headers, request.body, timeout=timeout_s))
-        except NETWORK_ERRORS as error:
-            raise no_answer(self._settings.url, error, timeout_s) from error
-        return response, response
-
-    def _send_sealed(
-        self, call: SealedInfer, request: HttpRequest, headers: dict[str, str], timeout_s: float | None
-    ) -> tuple[HttpResponse, Tensors]:
-        """One attempt at a sealed call, which may have to fetch the key first."""
-        if self._sealed_keys is None:
-            self._sealed_keys = new_sealed_keys(self._sealed_identity)
-        steps = call.steps(self._sealed_keys)
-        ends_at = None if timeout_s is None else time.monotonic() + timeout_s
-        request = next(steps)
-        while True:
-            left_s = None if ends_at is None else max(0.001, ends_at - time.monotonic())
-            headers = self._settings.headers(request, None if left_s is None else left_s * 1000)
-            response, _ = self._send(request, headers, left_s)
-            try:
-                request = steps.send(response)
-            except StopIteration as done:
-                return response, done.value
-
-    def _open(
-        self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None
-    ) -> tuple[HttpResponse, ChatStream]:
-        """Send a request and leave its answer to be read as it comes."""
-        url = self._settings.url
-        try:
-            opened = self._http.stream(request.method, url + request.path, headers, request.body, timeout=timeout_s)
-            response = opened.__enter__()
-            head = HttpResponse(response.status, lower_headers(response.headers), b"")
-            if head.status != 200:
-                with response:
-                    raise_for(replace(head, body=b"".join(map(bytes, response.content))))
-        except NETWORK_ERRORS as error:
-            raise no_answer(url, error, timeout_s) from error
-        return head, ChatStream(opened, response, lambda error: no_answer(url, error, timeout_s))
 
     def close(self) -> None:
         """Close the connections."""

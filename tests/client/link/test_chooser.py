@@ -58,8 +58,8 @@ def test_bytes_are_saved_only_where_the_deadline_allows() -> None:
     assert not late.in_time
 
 
-def test_a_plan_is_kept_for_an_eighth_and_left_for_more() -> None:
-    before, little, much = option("a", 0.100), option("b", 0.095), option("c", 0.07)
+def test_a_plan_is_kept_for_little_and_left_for_more() -> None:
+    before, little, much = option("a", 0.100), option("b", 0.098), option("c", 0.09)
     assert still().choose([before, little], last=before.plan).option is before
     assert still().choose([before, little]).option is little
     assert still().choose([before, much], last=before.plan).option is much

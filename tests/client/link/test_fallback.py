@@ -35,7 +35,7 @@ class Side:
 
 async def ask(cloud: Side, device: Side, deadline_s: float | None = FAR, *, late: bool = False) -> str:
     return await first_answer(
-        cloud, device, began=time.monotonic(), deadline_s=deadline_s, cloud_p95_s=FAR, late=late, device_p95_s=0.01
+        cloud, device, began=time.monotonic(), due_s=deadline_s, cloud_p95_s=FAR, late=late, device_p95_s=0.01
     )
 
 

@@ -76,10 +76,18 @@ def test_sleeping_radios_cost_energy_and_pessimism() -> None:
 
 
 @given(st.floats(0.3, 3.0), st.floats(0.01, 1.0))
-def test_corrections_find_a_constant_error(wrong_by: float, true_s: float) -> None:
+def test_corrections_find_a_constant_error_and_hold_it_against_the_link(wrong_by: float, true_s: float) -> None:
     corrections = Corrections()
     for _ in range(40):
         corrections.learn("plan", true_s * wrong_by * corrections.factor("plan"), true_s)
     assert corrections.factor("plan") * wrong_by == pytest.approx(1.0, rel=0.05)
-    assert corrections.factor("another") == 1.0
+    assert corrections.factor("another") == pytest.approx(corrections.factor("plan"))
     assert corrections.error is not None
+
+
+def test_a_plan_that_is_slower_than_others_by_itself_is_told_from_them() -> None:
+    corrections = Corrections()
+    for _ in range(60):
+        for plan, true_s in (("slow", 0.12), ("quick", 0.1)):
+            corrections.learn(plan, 0.1 * corrections.factor(plan), true_s)
+    assert corrections.factor("slow") / corrections.factor("quick") > 1.05

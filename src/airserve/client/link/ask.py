@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
 from airserve.client.calls import new_call_id
@@ -35,7 +36,7 @@ class LinkOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One call to be answered by the link-aware client."""
+    """One call to be answered by the link-aware client, asked at `began` of the monotonic clock."""
 
     model: str
     inputs: Tensors
@@ -51,6 +52,7 @@ class Ask:
     explain: bool = False
     place: Place | None = None
     codec: str | None = None
+    began: float = field(default_factory=time.monotonic)
 
 
 def refuse_sealed_link(options: LinkOptions) -> None:

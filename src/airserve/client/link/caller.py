@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from airserve.client.calls import Settings, keyed
-from airserve.client.exchange import HttpRequest, model_path, outputs_of
+from airserve.client.calls import Settings
 from airserve.client.link.answer import Answer, Told
 from airserve.client.link.ask import Ask
 from airserve.client.link.bundle_cache import BundleCache, default_folder
 from airserve.client.link.chooser import Chooser, reaches
 from airserve.client.link.codec_book import CodecBook
-from airserve.client.link.coding import CodedCall, coded_call, decoded, rows_of
 from airserve.client.link.device_place import DevicePlace
-from airserve.client.link.fallback import first_answer
-from airserve.client.link.offer import Offer, parse_offer
-from airserve.client.link.options import Priced, Seen, cloud_plans, device_plan, split_plans
+from airserve.client.link.offer import Offer
+from airserve.client.link.offers import Offers
+from airserve.client.link.options import Priced, cloud_plans, device_plan, split_plans
 from airserve.client.link.outcome import Outcome, Prepared, alternative
+from airserve.client.link.outputs_back import Back, outputs_back
+from airserve.client.link.over_link import OverLink
 from airserve.client.link.paths import Paths
 from airserve.client.link.places import Places
-from airserve.client.link.plan import RAW, Choice, Option, Place, Plan
+from airserve.client.link.plan import Choice, Option, Place, Plan
 from airserve.client.link.predictor import predict
+from airserve.client.link.reserve import Reserve
 from airserve.client.link.sender import Sender
+from airserve.client.link.sent_inputs import Digests
+from airserve.client.link.sizes import rows_of
 from airserve.client.link.state import LinkView
 from airserve.client.transport import Pem
 from airserve.core.errors import (
     AirserveError,
-    DeadlineExceededError,
     InvalidInputError,
     NotFoundError,
-    UnreachableError,
 )
-
-_OFFER_S = 10.0
-_LARGE_BYTES = 64 << 10
-_TRIES_AGAIN_S = 1.0
 
 
 class LinkCaller:
@@ -50,7 +48,9 @@ class LinkCaller:
         self._places = Places(paths, settings, BundleCache(cache or default_folder()))
         self._chooser = Chooser(seed)
         self._book = CodecBook()
-        self._seen: dict[str, Seen] = {}
+        self._cloud = OverLink(self._sender, self._places, self._book)
+        self._reserve = Reserve(self._sender, self._places)
+        self._offers = Offers(self._sender, self._places)
         self._last: dict[str, Plan] = {}
 
     @property
@@ -61,6 +61,7 @@ class LinkCaller:
     async def close(self) -> None:
         """End what runs in the background, close connections, free models."""
         await self._places.close()
+        await self._sender.close()
         await self._paths.close()
 
     async def warm(self) -> None:
@@ -74,7 +75,7 @@ class LinkCaller:
     async def prepare(self, model: str, version: str | None) -> Prepared:
         """Fetch and time what the device can run of a model: its small variant, and the heads of its splits."""
         self._sender.enter()
-        offer = await self._ask_offer(model, version)
+        offer = await self._offers.ask(model, version)
         places: list[Place] = ["cloud"]
         device = None
         if offer.device is not None:
@@ -94,49 +95,29 @@ class LinkCaller:
 
     async def infer(self, ask: Ask) -> Answer:
         """The answer. Raises what `Client.infer` raises where no place can answer."""
-        began = time.monotonic()
         state = self._sender.enter()
-        state.tried_at = began
-        offer = await self._offer(ask, began)
+        state.tried_at = ask.began
+        offer = await self._offers.of(ask)
         if ask.place == "device" and offer.device is not None:
             await self._places.load(ask.model, offer.version, offer.device.sha256)
         device, in_reserve = self._device(ask, offer)
-        choice, priced = self._choose(ask, offer, device)
-        if choice.option.plan.place == "device":
-            outcome = await self._on_device(ask, offer, choice.option)
+        digests = self._cloud.digests(ask)
+        back = self._back(ask, offer)
+        choice, priced = self._choose(ask, offer, device, digests, back)
+        option = choice.option
+
+        def cloud() -> Coroutine[Any, Any, Outcome]:
+            return self._cloud.run(ask, offer, option, priced[option.plan], digests, back)
+
+        if option.plan.place == "device":
+            outcome = await self._on_device(ask, offer, option)
         elif in_reserve:
-            outcome = await self._with_fallback(ask, offer, device, choice, priced, began)
+            here = self._option(ask.model, device_plan(offer, device, _rows(ask)))
+            outcome = await self._reserve.answer(ask, choice, here, cloud, lambda: self._on_device(ask, offer, here))
         else:
-            outcome = await self._over_link(ask, offer, choice.option, priced, began)
-        self._last[ask.model] = choice.option.plan
-        return self._answer(ask, offer, choice, outcome, time.monotonic() - began)
-
-    async def _offer(self, ask: Ask, began: float) -> Offer:
-        offer, fresh = self._places.offer(ask.model, ask.version)
-        if offer is not None:
-            name = f"offer of {ask.model}"
-            if not fresh and not self._sender.state.is_suspect and not self._places.is_running(name):
-                self._places.start(name, self._ask_offer(ask.model, ask.version))
-            return offer
-        budget_s = _OFFER_S if ask.deadline_s is None else ask.deadline_s
-        budget_s = budget_s if ask.timeout_ms is None else min(budget_s, ask.timeout_ms / 1000)
-        try:
-            async with asyncio.timeout(max(0.0, began + budget_s / 2 - time.monotonic())):
-                return await self._ask_offer(ask.model, ask.version)
-        except NotFoundError:
-            # A service of before, or no such model: the call itself will tell what is wrong.
-            self._places.learn_nothing(ask.model, ask.version)
-        except (UnreachableError, DeadlineExceededError, TimeoutError):
-            pass
-        return Offer(ask.model)
-
-    async def _ask_offer(self, model: str, version: str | None) -> Offer:
-        request = HttpRequest("GET", f"{model_path(model, version)}/places", {})
-        response, _, _ = await self._sender.call(request, _OFFER_S * 1000)
-        # Under the name that the caller uses, which may be an alias.
-        offer = msgspec.structs.replace(parse_offer(response.body), model=model)
-        self._places.learn(offer, version)
-        return offer
+            outcome = await cloud()
+        self._last[ask.model] = option.plan
+        return self._answer(ask, offer, choice, outcome, time.monotonic() - ask.began)
 
     def _device(self, ask: Ask, offer: Offer) -> tuple[DevicePlace | None, bool]:
         """The device place if it is loaded, and whether it may answer in the cloud's place, loaded first if need be."""
@@ -149,10 +130,12 @@ class LinkCaller:
             self._places.fetch_beside(ask.model, offer.version, offer.device.sha256)
         return loaded, loaded is not None or self._places.is_on_disk(offer.device.sha256)
 
-    def _choose(self, ask: Ask, offer: Offer, device: DevicePlace | None) -> tuple[Choice, dict[Plan, Priced]]:
-        seen = self._seen.setdefault(ask.model, Seen())
+    def _choose(
+        self, ask: Ask, offer: Offer, device: DevicePlace | None, digests: Digests, back: Back
+    ) -> tuple[Choice, dict[Plan, Priced]]:
+        seen = self._cloud.seen(ask.model)
         rows = _rows(ask)
-        plans = cloud_plans(ask.model, offer, ask.inputs, seen, self._book)
+        plans = cloud_plans(ask.model, offer, ask.inputs, seen, self._book, digests, back)
         plans += split_plans(offer, self._places.device, rows, seen, self._book)
         if device is not None:
             plans.append(device_plan(offer, device, rows))
@@ -164,6 +147,14 @@ class LinkCaller:
         )
         return choice, {each.plan: each for each in plans}
 
+    def _back(self, ask: Ask, offer: Offer) -> Back:
+        """How the outputs come; who asks for a codec by name wants nothing else changed."""
+        seen = self._cloud.seen(ask.model)
+        asked = seen.all_outputs if ask.outputs is None else ask.outputs
+        known = {name: size for name, size in seen.output_bytes.items() if name in asked}
+        offered = offer if ask.codec is None else msgspec.structs.replace(offer, codecs=())
+        return outputs_back(offered, known, _rows(ask), self._sender.state.link, ask.accuracy)
+
     def _option(self, model: str, priced: Priced) -> Option:
         state, now = self._sender.state, time.monotonic()
         prediction = predict(
@@ -173,38 +164,9 @@ class LinkCaller:
             self._paths.connection(),
             now=now,
             idle_s=state.idle_s(now),
-            factor=state.corrections.factor((model, priced.plan)),
+            factor=1.0 if priced.plan.place == "device" else state.corrections.factor((model, priced.plan)),
         )
         return Option(priced.plan, priced.accuracy, priced.costs, prediction)
-
-    async def _with_fallback(
-        self,
-        ask: Ask,
-        offer: Offer,
-        device: DevicePlace | None,
-        choice: Choice,
-        priced: dict[Plan, Priced],
-        began: float,
-    ) -> Outcome:
-        """The cloud's answer if it comes in time, else the device's."""
-        prediction, state = choice.option.prediction, self._sender.state
-        here = self._option(ask.model, device_plan(offer, device, _rows(ask)))
-        hopeless = ask.deadline_s is not None and prediction.p50_s > ask.deadline_s
-        now = time.monotonic()
-        if state.is_suspect or (hopeless and now - state.attempted_at < _TRIES_AGAIN_S):
-            if not self._places.is_running("look"):
-                look = self._sender.watch_for_return() if state.is_suspect else self._sender.look()
-                self._places.start("look", look)
-            return await self._on_device(ask, offer, here)
-        return await first_answer(
-            lambda: self._over_link(ask, offer, choice.option, priced, began),
-            lambda: self._on_device(ask, offer, here),
-            began=began,
-            deadline_s=ask.deadline_s,
-            cloud_p95_s=prediction.p95_s,
-            late=not choice.in_time,
-            device_p95_s=here.prediction.p95_s,
-        )
 
     async def _on_device(self, ask: Ask, offer: Offer, option: Option) -> Outcome:
         if offer.device is None:
@@ -215,35 +177,6 @@ class LinkCaller:
         if ask.outputs is not None:
             outputs = {name: outputs[name] for name in ask.outputs}
         return Outcome(outputs, option.plan, option.accuracy, time.monotonic() - began)
-
-    async def _over_link(
-        self, ask: Ask, offer: Offer, option: Option, priced: dict[Plan, Priced], call_began: float
-    ) -> Outcome:
-        """The answer of the cloud, or of the head here and the tail there."""
-        began, plan = time.monotonic(), option.plan
-        self._sender.state.attempted_at = began
-        call = await self._coded(ask, offer, priced[plan])
-        request = keyed(call.request, ask.idempotency_key)
-        response, told, trip = await self._sender.call(request, _left_ms(ask, call_began))
-        seconds = time.monotonic() - began
-        self._sender.state.corrections.learn((ask.model, plan), option.prediction.p50_s, seconds)
-        if plan.place == "cloud":
-            self._seen[ask.model].learn((told.queue_ms + told.compute_ms) / 1000, len(response.body))
-        replayed = response.headers.get("idempotent-replayed") == "true"
-        outputs = outputs_of(response, decoded)
-        return Outcome(outputs, plan, option.accuracy, seconds, told, replayed, f"HTTP/{trip.kind}")
-
-    async def _coded(self, ask: Ask, offer: Offer, priced: Priced) -> CodedCall:
-        plan, model, version, inputs = priced.plan, ask.model, ask.version, ask.inputs
-        if plan.place == "split":
-            cut = next(each for each in offer.splits if each.model == plan.tail)
-            head = await self._places.load(cut.model, cut.version, cut.head_sha256)
-            (features,) = (await head.run(inputs)).values()
-            model, version, inputs = cut.model, str(cut.version), {cut.tensor: features}
-        work = (model, version, inputs, plan.codec, priced.codecs, offer.vision, ask.outputs, ask.call_id, self._book)
-        if plan.codec == RAW or priced.costs.up_bytes + priced.costs.encode_s * 1e8 < _LARGE_BYTES:
-            return coded_call(*work)
-        return await asyncio.to_thread(coded_call, *work)
 
     def _answer(self, ask: Ask, offer: Offer, choice: Choice, outcome: Outcome, elapsed_s: float) -> Answer:
         explanation = tuple(alternative(each, choice, outcome) for each in choice.options) if ask.explain else ()
@@ -280,12 +213,6 @@ def _allowed(plans: list[Priced], ask: Ask) -> list[Priced]:
 
 def _rows(ask: Ask) -> int:
     return max((rows_of(array) for array in ask.inputs.values()), default=1)
-
-
-def _left_ms(ask: Ask, began: float) -> float | None:
-    """What is left of the deadline or of the call's own time, milliseconds; None where there is neither."""
-    budgets = [each for each in (ask.timeout_ms, None if ask.deadline_s is None else ask.deadline_s * 1000) if each]
-    return max(1.0, min(budgets) - (time.monotonic() - began) * 1000) if budgets else None
 
 
 def new_link_caller(

@@ -14,6 +14,8 @@ from airserve.client.exchange import HttpRequest, model_path
 from airserve.client.link.codec_book import CodecBook
 from airserve.client.link.offer import CodecOffer
 from airserve.client.link.plan import RAW
+from airserve.client.link.sent_inputs import Digests
+from airserve.client.link.sizes import raw_bytes, rows_of
 from airserve.codecs.tensors import from_raw, to_raw
 from airserve.core.call import Array, Tensors
 from airserve.core.errors import InvalidInputError
@@ -37,18 +39,6 @@ def is_picture(codec: str) -> bool:
     return codec.partition(":")[0] in _PICTURES
 
 
-def raw_bytes(array: Array) -> int:
-    """What an array takes on the wire as it is."""
-    if array.dtype.kind in "OSU":
-        return sum(4 + len(each if isinstance(each, bytes) else str(each).encode()) for each in array.ravel())
-    return int(array.nbytes)
-
-
-def rows_of(array: Array) -> int:
-    """The first axis."""
-    return int(array.shape[0]) if array.ndim else 1
-
-
 def coded_call(
     model: str,
     version: str | None,
@@ -59,37 +49,39 @@ def coded_call(
     outputs: Sequence[str] | None,
     call_id: str,
     book: CodecBook,
+    digests: Digests | None = None,
+    back: Mapping[str, str] | None = None,
 ) -> CodedCall:
     """The request. `offers` has the tensors that take `codec`; the others go as they are.
 
-    `vision` is the section of a model that takes pictures.
+    `vision` is the section of a model that takes pictures. Inputs that the service has, as `digests` say, are named.
+    `back` has the codecs of outputs, which are then all named in `outputs`.
     """
     heads: list[dict[str, Any]] = []
     raws: list[bytes | memoryview] = []
     spent = 0.0
     for name, array in inputs.items():
-        head: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype_of(array)}
-        parameters: dict[str, Any] = {}
-        raw: bytes | memoryview
-        if codec == RAW or name not in offers:
-            raw = to_raw(array)
+        used = codec if name in offers else RAW
+        parameters: dict[str, Any] = {} if used == RAW or is_picture(used) else {"codec": used}
+        if digests is not None and (digest := digests.find(name, used)) is not None:
+            parameters["digest"] = digest
         else:
             began = time.perf_counter()
-            if is_picture(codec):
-                raw = to_raw(_recoded(array, vision, codec))
-            else:
-                raw = _frame(array, codec)
-                parameters["codec"] = codec
-            took = time.perf_counter() - began
-            spent += took
-            book.learn((model, name, codec), rows_of(array), raw_bytes(array), len(raw), took)
-        raws.append(raw)
-        heads.append({**head, "parameters": {"binary_data_size": len(raw), **parameters}})
+            raw = _content(array, used, vision)
+            if used != RAW:
+                took = time.perf_counter() - began
+                spent += took
+                book.learn((model, name, used), rows_of(array), raw_bytes(array), len(raw), took)
+            if digests is not None and (digest := digests.give(name, used, raw, coded=used != RAW)) is not None:
+                parameters["digest"] = digest
+            parameters["binary_data_size"] = len(raw)
+            raws.append(raw)
+        heads.append({"name": name, "shape": array.shape, "datatype": datatype_of(array), "parameters": parameters})
     document: dict[str, Any] = {"inputs": heads}
     if outputs is None:
         document["parameters"] = {"binary_data_output": True}
     else:
-        document["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
+        document["outputs"] = [{"name": name, "parameters": _asked(name, back or {})} for name in outputs]
     json_part = msgspec.json.encode(document)
     headers = {
         "content-type": "application/octet-stream",
@@ -98,6 +90,18 @@ def coded_call(
     }
     body = b"".join((json_part, *raws))
     return CodedCall(HttpRequest("POST", f"{model_path(model, version)}/infer", headers, body), spent)
+
+
+def _asked(name: str, back: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters of an output that is asked for."""
+    return {"binary_data": True, "codec": back[name]} if name in back else {"binary_data": True}
+
+
+def _content(array: Array, codec: str, vision: Mapping[str, Any] | None) -> bytes | memoryview:
+    """The bytes of an input in its codec."""
+    if codec == RAW:
+        return to_raw(array)
+    return to_raw(_recoded(array, vision, codec)) if is_picture(codec) else _frame(array, codec)
 
 
 def _frame(array: Array, codec: str) -> bytes:

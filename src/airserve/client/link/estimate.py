@@ -19,8 +19,8 @@ _STEADY = 6
 _SOUGHT_EVERY = 6
 _LEAST_KEPT = 2
 _RETRANSMISSION_S = 0.2
-# Smaller transfers are all waiting and say nothing of a rate.
-_TELLING_BYTES = 4096
+# What takes a smaller part of its time to leave is all waiting, and says nothing of a rate.
+_TELLING = 0.15
 _UNKNOWN_WAKE_S = 0.5
 
 
@@ -144,7 +144,11 @@ class LinkEstimate:
         steady = self._line if not newest and len(self._up) > _STEADY and self._since_sought < _SOUGHT_EVERY else None
         self._since_sought = 0 if steady is None else self._since_sought + 1
         self._line = fit(self._up, self._guess, transfer.at, before=steady)
-        if transfer.size >= _TELLING_BYTES and (rate := implied_rate(transfer, self._line)):
+        if self._line.tells_rate:
+            # What small bodies say nothing of is remembered from the large ones.
+            self._guess = Line(self._guess.rtt_s, self._line.rate, 1 / self._line.rate)
+        telling_s = _TELLING * expected_s(transfer, self._line)
+        if transfer.size / self._line.rate >= telling_s and (rate := implied_rate(transfer, self._line)):
             self._robust.add(rate)
 
     def _begin_anew(self, newest: int) -> None:

@@ -1,4 +1,4 @@
-"""The best answer at a deadline: the cloud's where it comes before, else the device's, begun in time."""
+"""The best answer when one is due: the cloud's where it comes before, else the device's, begun in time."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ PASSING = (
 )
 """Refusals that say nothing against the call itself: the device may answer instead."""
 
-# An answer that is there still has to reach the caller, through threads that a busy device wakes late.
-_LEAST_MARGIN_S = 0.005
-_MARGIN = 0.1
 _LEAST_PATIENCE_S = 1.0
+# A busy device starts late, and is as slow as it was measured to be when it was not busy.
+_EARLY = 0.15
 
 Result = TypeVar("Result")
 
@@ -39,20 +38,20 @@ async def first_answer(
     device: Callable[[], Coroutine[Any, Any, Result]],
     *,
     began: float,
-    deadline_s: float | None,
+    due_s: float | None,
     cloud_p95_s: float,
     late: bool,
     device_p95_s: float,
 ) -> Result:
-    """The cloud's answer if it is there `deadline_s` after `began` (monotonic), else the device's.
+    """The cloud's answer if it is there `due_s` after `began` (monotonic), else the device's.
 
-    The device begins at once where the cloud is expected to be `late`, else when its own time and a margin are all that
-    is left, or as soon as the cloud has failed. Without a deadline it begins when the cloud takes three times as long
-    as nearly every call (but a second at least). Where neither is there in time, the first that comes is the answer.
+    The device begins at once where the cloud is expected to be `late`, else when little more than its own time is
+    left, or as soon as the cloud has failed. With `due_s` None it begins when the cloud takes three times as long as
+    nearly every call (but a second at least). Where neither is there in time, the first that comes is the answer.
     The cloud's call is cancelled when it is not needed any more. Raises the cloud's error where the device fails too.
     """
     loop = asyncio.get_running_loop()
-    start_at, end_at = _times(began, deadline_s, cloud_p95_s, device_p95_s, late=late)
+    start_at, end_at = _times(began, due_s, cloud_p95_s, device_p95_s, late=late)
     running: dict[str, asyncio.Task[Result]] = {"cloud": loop.create_task(cloud())}
     failures: dict[str, AirserveError] = {}
     try:
@@ -83,15 +82,14 @@ async def first_answer(
 
 
 def _times(
-    began: float, deadline_s: float | None, cloud_p95_s: float, device_p95_s: float, *, late: bool
+    began: float, due_s: float | None, cloud_p95_s: float, device_p95_s: float, *, late: bool
 ) -> tuple[float, float]:
     """When the device begins, and until when the cloud may still come."""
-    if deadline_s is None:
+    if due_s is None:
         patience = began + max(_LEAST_PATIENCE_S, 3 * cloud_p95_s)
         return patience, patience
-    margin = max(_LEAST_MARGIN_S, _MARGIN * deadline_s)
-    end_at = began + deadline_s - margin
-    return (began if late else end_at - device_p95_s), end_at
+    end_at = began + due_s
+    return (began if late else end_at - 2 * device_p95_s - _EARLY * due_s), end_at
 
 
 def _timeout(now: float, start_at: float, end_at: float, running: dict[str, asyncio.Task[Result]]) -> float | None:

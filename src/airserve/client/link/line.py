@@ -11,19 +11,31 @@ from airserve.client.link.flights import Flights, flights
 LEAST_RTT_S = 1e-4
 MOST_RATE = 2.5e8
 _PASSES = 4
+_TOLD = 0.5
 _RELATIVE_NOISE = 0.2
 _HUBER = 1.345
-# How far from the guess things may be without many transfers that say so: 0.3 s, and down to 0.5 Mb/s.
+# How far from a guess things may be without many transfers that say so: 0.3 s, and down to 0.5 Mb/s.
 _RTT_DEVIATION = 0.3
-_SECONDS_A_BYTE_DEVIATION = 1.6e-5
+UNKNOWN_DEVIATION = 1.6e-5
+# Bodies that leave within this part of a round trip tell no rate: it may be anything above.
+_UNSEEN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Seconds = rtt_s · round trips + bytes / rate; `rate` in bytes a second."""
+    """Seconds = rtt_s · round trips + bytes / rate; `rate` in bytes a second.
+
+    `deviation` is that of 1 / rate, seconds a byte.
+    """
 
     rtt_s: float
     rate: float
+    deviation: float = UNKNOWN_DEVIATION
+
+    @property
+    def tells_rate(self) -> bool:
+        """Whether transfers have told the rate, and not the guess alone."""
+        return self.deviation * self.rate < _TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,8 @@ def _pass(
         if robust and error > _HUBER:
             weight *= _HUBER / error
         rows.append((each.trips + found.rounds, found.rest, each.seconds, weight))
-    return _solve(rows, guess)
+    largest = max((each.size for each in transfers), default=0.0)
+    return _solve(rows, guess, min(MOST_RATE, max(guess.rate, largest / (_UNSEEN * line.rtt_s))))
 
 
 def _loss(transfers: Sequence[Transfer], line: Line, now: float, half_life_s: float) -> float:
@@ -107,9 +120,9 @@ def _flights(transfer: Transfer, line: Line) -> Flights:
     return flights(transfer.size, transfer.window, line.rtt_s, line.rate)
 
 
-def _solve(rows: list[tuple[float, float, float, float]], guess: Line) -> Line:
+def _solve(rows: list[tuple[float, float, float, float]], guess: Line, most_rate: float) -> Line:
     """Weighted least squares in two unknowns, seconds a round trip and seconds a byte, pulled weakly to `guess`."""
-    a11, a22, a12 = _RTT_DEVIATION**-2, _SECONDS_A_BYTE_DEVIATION**-2, 0.0
+    a11, a22, a12 = _RTT_DEVIATION**-2, guess.deviation**-2, 0.0
     b1, b2 = a11 * guess.rtt_s, a22 / guess.rate
     for trips, rest, seconds, weight in rows:
         a11 += weight * trips * trips
@@ -119,10 +132,11 @@ def _solve(rows: list[tuple[float, float, float, float]], guess: Line) -> Line:
         b2 += weight * rest * seconds
     determinant = a11 * a22 - a12 * a12
     rtt_s, a_byte = (b1 * a22 - b2 * a12) / determinant, (b2 * a11 - b1 * a12) / determinant
-    if a_byte < 1 / MOST_RATE:
-        a_byte = 1 / MOST_RATE
+    deviation = math.sqrt(a11 / determinant)
+    if a_byte < 1 / most_rate:
+        a_byte = 1 / most_rate
         rtt_s = (b1 - a12 * a_byte) / a11
     elif rtt_s < LEAST_RTT_S:
         rtt_s = LEAST_RTT_S
-        a_byte = max((b2 - a12 * rtt_s) / a22, 1 / MOST_RATE)
-    return Line(max(rtt_s, LEAST_RTT_S), 1 / a_byte)
+        a_byte = max((b2 - a12 * rtt_s) / a22, 1 / most_rate)
+    return Line(max(rtt_s, LEAST_RTT_S), 1 / a_byte, deviation)

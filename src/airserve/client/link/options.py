@@ -6,28 +6,39 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from airserve.client.link.codec_book import CodecBook
-from airserve.client.link.coding import raw_bytes, rows_of
 from airserve.client.link.device_place import UNKNOWN_S, DevicePlace
 from airserve.client.link.offer import CodecOffer, Offer, SplitOffer
+from airserve.client.link.outputs_back import Back
 from airserve.client.link.plan import RAW, Costs, Plan
+from airserve.client.link.sent_inputs import DIGEST_BYTES, Digests
+from airserve.client.link.sizes import raw_bytes, rows_of
 from airserve.core.call import Tensors
 
 HEAD_BYTES = 450
 """About what the headers and the JSON of a request take."""
 
+NOTHING_KNOWN = Back()
 _UNKNOWN_SERVICE_S = 0.01
 _UNKNOWN_ANSWER_BYTES = 500.0
 
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen of a model's answers: the service's own seconds and the bytes; exponentially weighted means."""
+    """What was seen of a model's answers: the service's own seconds and the bytes; exponentially weighted means.
+
+    `output_bytes` is what one row of each output takes as it is, as it was last.
+    """
 
     service_s: float | None = None
     answer_bytes: float | None = None
+    output_bytes: dict[str, float] = field(default_factory=dict)
+    all_outputs: tuple[str, ...] = ()
 
-    def learn(self, service_s: float, answer_bytes: int) -> None:
-        """One more answer."""
+    def learn(self, service_s: float, answer_bytes: int, outputs: Tensors, rows: int, *, whole: bool) -> None:
+        """One more answer; `whole` where it has all outputs that there are."""
+        if whole:
+            self.all_outputs = tuple(outputs)
+        self.output_bytes.update({name: raw_bytes(array) / max(rows, 1) for name, array in outputs.items()})
         self.service_s = service_s if self.service_s is None else self.service_s + 0.2 * (service_s - self.service_s)
         before = answer_bytes if self.answer_bytes is None else self.answer_bytes
         self.answer_bytes = before + 0.2 * (answer_bytes - before)
@@ -43,24 +54,45 @@ class Priced:
     codecs: Mapping[str, CodecOffer] = field(default_factory=dict)
 
 
-def cloud_plans(model: str, offer: Offer, inputs: Tensors, seen: Seen, book: CodecBook) -> list[Priced]:
-    """Raw, and every codec that the service offers for one of the inputs; the other inputs stay raw."""
+def cloud_plans(
+    model: str,
+    offer: Offer,
+    inputs: Tensors,
+    seen: Seen,
+    book: CodecBook,
+    digests: Digests | None = None,
+    back: Back = NOTHING_KNOWN,
+) -> list[Priced]:
+    """Raw, and every codec that the service offers for one of the inputs; the other inputs stay raw.
+
+    Inputs that the service has already, as `digests` say, take neither bytes nor time. Outputs come as `back` says.
+    """
+
+    def is_held(name: str, codec: str) -> bool:
+        return digests is not None and digests.find(name, codec) is not None
+
     sizes = {name: raw_bytes(array) for name, array in inputs.items()}
     service_s = seen.service_s if seen.service_s is not None else (offer.compute_ms or 0.0) / 1000
     service_s = service_s or _UNKNOWN_SERVICE_S
-    down = _UNKNOWN_ANSWER_BYTES if seen.answer_bytes is None else seen.answer_bytes
-    plans = [Priced(Plan("cloud"), 1.0, Costs(HEAD_BYTES + sum(sizes.values()), down, service_s=service_s))]
+    down = _UNKNOWN_ANSWER_BYTES if back.down_bytes is None else back.down_bytes
+    up = float(HEAD_BYTES) + sum(DIGEST_BYTES if is_held(name, RAW) else size for name, size in sizes.items())
+    plans = [Priced(Plan("cloud"), back.accuracy, Costs(up, down, service_s=service_s))]
     for codec in dict.fromkeys(each.codec for each in offer.codecs if each.tensor in inputs):
         entries = {name: entry for name in inputs if (entry := offer.codec_offer(name, codec)) is not None}
         up, encode_s = float(HEAD_BYTES), 0.0
         for name, array in inputs.items():
             entry = entries.get(name)
             used = RAW if entry is None else codec
+            if is_held(name, used):
+                up += DIGEST_BYTES
+                continue
             said = None if entry is None else entry.bytes
             up += book.size((model, name, used), rows_of(array), sizes[name], said)
             encode_s += book.seconds(used, sizes[name])
         costs = Costs(up, down, encode_s=encode_s, service_s=service_s)
-        plans.append(Priced(Plan("cloud", codec), _least(entries.values()), costs, entries))
+        accuracy = _least(entries.values())
+        accuracy = None if accuracy is None else min(accuracy, back.accuracy)
+        plans.append(Priced(Plan("cloud", codec), accuracy, costs, entries))
     return plans
 
 

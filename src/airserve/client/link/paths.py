@@ -21,7 +21,7 @@ RACE_AFTER_S = 0.275
 """How long HTTP/3 may be silent before HTTP/2 is tried beside it: some networks let no UDP through."""
 
 _REVISIT = 0.015
-_WORTH_CHANGING = 0.1
+_WORTH_CHANGING = 0.05
 _BULK_BYTES = 1_000_000
 # The loser of a race is given these requests too: being first once is not being faster.
 _TRIALS = (4, 8, 12)
@@ -77,6 +77,7 @@ class Paths:
         self._scores: dict[str, float] = {}
         self._sent = 0
         self._kept = ""
+        self._common = 0.0
         self._random = random.Random(seed)  # noqa: S311  # no secret
 
     @property
@@ -98,12 +99,15 @@ class Paths:
     def learn(self, kind: str, expected_s: float, seen_s: float) -> None:
         """A request over `kind` was expected to take `expected_s` and took `seen_s`."""
         ratio = max(-1.0, min(math.log(max(seen_s, 1e-6) / max(expected_s, 1e-6)), 1.0))
-        self._scores[kind] = self._scores.get(kind, 0.0) * 0.8 + 0.2 * ratio
+        # A link that has become slower is no fault of the kind that is used: each is held against all.
+        own = ratio - self._common
+        self._common += 0.3 * own
+        self._scores[kind] = self._scores.get(kind, 0.0) * 0.88 + 0.12 * own
 
     def forget(self) -> None:
         """Another network: no connection stands, and which kind is best has to be seen anew."""
         self._scores.clear()
-        self._sent = 0
+        self._sent, self._common = 0, 0.0
         for kind in list(self._ways):
             self._renew(kind)
 

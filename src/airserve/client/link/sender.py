@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from functools import partial
 
 from airserve.client.calls import CallInProgress, Settings
 from airserve.client.exchange import HttpRequest, HttpResponse, Timings, timings
@@ -13,6 +14,7 @@ from airserve.client.link.flights import transfer_s
 from airserve.client.link.network import NetworkWatch
 from airserve.client.link.paths import Paths, Trip
 from airserve.client.link.state import LinkView, NetworkState, view
+from airserve.client.transport import no_answer
 from airserve.core.errors import AirserveError, UnreachableError
 
 _LIVE = HttpRequest("GET", "/v2/health/live", {})
@@ -21,6 +23,10 @@ _PROBE_S = 2.0
 _KEEP_ALIVE_S = 8.0
 _LOOKS_AFTER_S = 0.2
 _GIVES_UP_AFTER_S = 15.0
+# How long after its time an answer is still waited for, of how many calls, and how long such a body may take up.
+_LATE_S = 1.0
+_MOST_LATE = 4
+_MOST_LATE_S = 0.2
 
 
 class Sender:
@@ -31,7 +37,14 @@ class Sender:
         self._watch = NetworkWatch(settings.url)
         self._networks: dict[str, NetworkState] = {}
         self._address: str | None = None
+        self._late: set[asyncio.Task[tuple[HttpResponse, Trip]]] = set()
         self.state = NetworkState()
+
+    async def close(self) -> None:
+        """Wait for no late answer any more."""
+        for sending in self._late:
+            sending.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
 
     def enter(self) -> NetworkState:
         """The state of the network that the device is on now; connections of another one are given up."""
@@ -57,10 +70,13 @@ class Sender:
         while True:
             began = time.monotonic()
             headers, timeout_s = call.send(began)
+            state = self.state
             try:
                 response, trip = await self._send(request, headers, timeout_s)
+                if response.status != 200:
+                    state.answered(trip.ended)
                 told = call.received(response, time.monotonic())
-                self._learn(trip, told)
+                self._learn(state, trip, told)
                 return response, told, trip
             except AirserveError as error:
                 pause = call.pause(error, time.monotonic())
@@ -69,8 +85,9 @@ class Sender:
     async def probe(self) -> None:
         """The smallest request: it wakes the radio, keeps the connection, and tells whether there is a link."""
         headers = self.settings.headers(_LIVE, None)
+        state = self.state
         response, trip = await self._send(_LIVE, headers, _PROBE_S)
-        self._learn(trip, timings(response, round_trip_s=trip.head_s, attempts=1))
+        self._learn(state, trip, timings(response, round_trip_s=trip.head_s, attempts=1))
 
     async def look(self) -> None:
         """Ask the smallest thing, a few times a second at most: calls that the link is too slow for teach nothing."""
@@ -102,31 +119,53 @@ class Sender:
     async def _send(
         self, request: HttpRequest, headers: dict[str, str], timeout_s: float | None
     ) -> tuple[HttpResponse, Trip]:
+        """The answer, whatever its status. One that is late is waited for in the background, for what it teaches."""
         state, began = self.state, time.monotonic()
         connection, size = self.paths.connection(), len(request.body)
         setup, window = connection.setup_trips(began), connection.window(began, state.link.rtt_s)
+        within_s = None if timeout_s is None else timeout_s + _LATE_S
+        work = self.paths.send(request, headers, within_s, self._patience_s(size, window))
+        sending = asyncio.get_running_loop().create_task(work)
         try:
-            return await self.paths.send(request, headers, timeout_s, self._patience_s(size, window))
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.shield(sending)
         except UnreachableError:
             state.misses += 1
             state.unreachable = True
             raise
-        except (AirserveError, asyncio.CancelledError):
+        except (TimeoutError, AirserveError, asyncio.CancelledError) as error:
             # Out of time, or given up because another answer was there: at least so long would it have taken.
-            ended = time.monotonic()
             state.misses += 1
-            state.link.late(ended, size, ended - began, window, setup)
+            waits = len(self._late) < _MOST_LATE and size / state.link.up_rate < _MOST_LATE_S
+            if waits and not sending.done():
+                self._late.add(sending)
+                sending.add_done_callback(partial(self._came_late, state))
+            else:
+                sending.cancel()
+                ended = time.monotonic()
+                state.link.late(ended, size, ended - began, window, setup)
+            if isinstance(error, TimeoutError):
+                raise no_answer(self.settings.url, error, timeout_s) from error
             raise
+
+    def _came_late(self, state: NetworkState, sending: asyncio.Task[tuple[HttpResponse, Trip]]) -> None:
+        self._late.discard(sending)
+        if not sending.cancelled() and sending.exception() is None:
+            response, trip = sending.result()
+            if response.status != 200:
+                state.answered(trip.ended)
+                return
+            self._learn(state, trip, timings(response, round_trip_s=trip.head_s, attempts=1))
 
     def _patience_s(self, size: int, window: float) -> float:
         """After how much silence another connection is tried: what nearly every call needs, and half as much again."""
         expected = _expected_s(self.state.link, size, window, 0.0)
         return max(_LEAST_PATIENCE_S, 1.5 * self.state.link.spread * expected + 3 * self.state.link.rtt_s)
 
-    def _learn(self, trip: Trip, told: Timings) -> None:
-        link, service_s = self.state.link, (told.queue_ms + told.compute_ms) / 1000
+    def _learn(self, state: NetworkState, trip: Trip, told: Timings) -> None:
+        link, service_s = state.link, (told.queue_ms + told.compute_ms) / 1000
         head_s = max(trip.head_s - service_s, 1e-5)
-        idle_s = self.state.idle_s(trip.began)
+        idle_s = state.idle_s(trip.began)
         expected = _expected_s(link, trip.up_bytes, trip.window, trip.setup_trips) + link.wake_s(idle_s)
         self.paths.learn(trip.kind, expected, head_s)
         link.add(
@@ -141,7 +180,7 @@ class Sender:
                 setup_trips=trip.setup_trips,
             )
         )
-        self.state.answered(trip.ended)
+        state.answered(trip.ended)
 
 
 def _expected_s(link: LinkEstimate, size: int, window: float, setup_trips: float) -> float:

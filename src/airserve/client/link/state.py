@@ -7,20 +7,23 @@ from dataclasses import dataclass, field
 
 from airserve.client.link.corrections import Corrections
 from airserve.client.link.estimate import LinkEstimate
+from airserve.client.link.odds import Odds
 
 _SUSPECTED_AFTER = 2
+_SILENT_S = 0.15
 
 
 @dataclass(slots=True)
 class NetworkState:
     """One network: its link, how wrong predictions were, and whether the service can be reached over it now.
 
-    `misses` counts calls in a row that ended without an answer, `quiet_since` is when something last came or went,
+    `misses` counts calls in a row that were given up before anything came, `quiet_since` is when something last came,
     `tried_at` when the caller last asked for something, `attempted_at` when that last went over the link.
     """
 
     link: LinkEstimate = field(default_factory=LinkEstimate)
     corrections: Corrections = field(default_factory=Corrections)
+    odds: Odds = field(default_factory=Odds)
     misses: int = 0
     unreachable: bool = False
     quiet_since: float | None = None
@@ -29,8 +32,11 @@ class NetworkState:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether a call should rather not wait for the cloud."""
-        return self.unreachable or self.misses >= _SUSPECTED_AFTER
+        """Whether the link seems gone: a call should rather not wait for the cloud. Late answers are answers."""
+        if self.unreachable or self.misses < _SUSPECTED_AFTER:
+            return self.unreachable
+        silent_s = self.idle_s(time.monotonic())
+        return self.quiet_since is None or silent_s > max(_SILENT_S, 2 * self.link.spread * self.link.rtt_s)
 
     def idle_s(self, now: float) -> float:
         """Seconds of silence before `now`."""
@@ -38,6 +44,8 @@ class NetworkState:
 
     def answered(self, now: float) -> None:
         """Something came back."""
+        if self.is_suspect:
+            self.odds.hope()
         self.misses, self.unreachable, self.quiet_since = 0, False, now
 
 
