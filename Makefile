@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-models lint fmt bench campaign fuzz docs clean lock proto sbom audit-dependencies
+.PHONY: help install up test test-models lint fmt bench bench-link campaign fuzz docs clean lock proto sbom audit-dependencies
 
 help: ## Show what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,11 @@ fmt: install ## Format the code and fix what can be fixed
 
 bench: install ## Run the benchmarks; tables and pictures go to benchmarks/results
 	$(BIN)/python -m benchmarks
+
+LINK ?= --seconds 15
+
+bench-link: install $(TORCH) ## Run clients of models over emulated 5G links; LINK="--links 5g --seconds 100" for the long one
+	$(BIN)/python -m benchmarks link $(LINK)
 
 CAMPAIGN ?= --kills 1000
 

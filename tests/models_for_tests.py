@@ -74,3 +74,9 @@ def save_identity(path: Path, elements: int) -> Path:
     """y = x, x of shape [-1, -1] and of the ONNX type `elements` (`TensorProto.FLOAT16`, say)."""
     x, y = (helper.make_tensor_value_info(name, elements, ["batch", "width"]) for name in "xy")
     return _save(path, [helper.make_node("Identity", ["x"], ["y"])], [x], [y], [])
+
+
+def save_mean(path: Path, side: int) -> Path:
+    """y, the mean of each channel of x, of shape [-1, 3, side, side]."""
+    node = helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)
+    return _save(path, [node], [_floats("x", "batch", 3, side, side)], [_floats("y", "batch", 3)], [])

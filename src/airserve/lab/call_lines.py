@@ -11,7 +11,8 @@ class CallLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One call: `t` is when it began (seconds of CLOCK_MONOTONIC), `ms` what it took, `ok` whether it was answered.
 
     Bytes are those of the call's request and answer; `place` is where the answer was made (`cloud`, `device`, `split`),
-    `codec` how the input travelled, `correct` whether the answer is the true one. What is not known is left out.
+    `codec` how the input travelled, `correct` whether the answer is the true one, `cpu_ms` the processor time that the
+    client spent on it. What is not known is left out.
     """
 
     ms: float
@@ -22,6 +23,7 @@ class CallLine(msgspec.Struct, frozen=True, omit_defaults=True):
     place: str | None = None
     codec: str | None = None
     correct: bool | None = None
+    cpu_ms: float | None = None
 
 
 def parse_line(line: bytes) -> CallLine | None:

@@ -217,9 +217,8 @@ def _cuts(emulation: Emulation, cuts: tuple[Cut, ...], began: float) -> Iterator
 
 def _call(line: CallLine, seen: float, began: float) -> Call:
     began_at = line.t if line.t is not None else seen - line.ms / 1e3
-    return Call(
-        began_at - began, line.ms, line.ok, line.bytes_up, line.bytes_down, line.place, line.codec, line.correct
-    )
+    told = (line.ms, line.ok, line.bytes_up, line.bytes_down, line.place, line.codec, line.correct, line.cpu_ms)
+    return Call(began_at - began, *told)
 
 
 def _late(before: DirectionLog, after: DirectionLog) -> float:

@@ -29,6 +29,7 @@ class Call:
     place: str | None = None
     codec: str | None = None
     correct: bool | None = None
+    cpu_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def figures(runs: Sequence[Run]) -> Figures:
         bytes_down=_per_call([call.bytes_down for call in calls], [run.link_bytes_down for run in runs], counted),
         bytes_from="client" if counted else "link",
         accuracy=sum(judged) / len(judged) if judged else None,
-        cpu_ms=sum(run.cpu_s for run in runs) * 1e3 / many if many else None,
+        cpu_ms=_cpu_ms(runs, calls),
         after_outage_p50_s=float(np.median(waits)) if waits else None,
         after_outage_max_s=max(waits, default=None),
         outages=sum(len(run.outages) for run in runs),
@@ -182,6 +183,14 @@ def _silences(link: Link) -> list[tuple[float, float]]:
         else:
             joined.append((segment.start_s, end))
     return joined
+
+
+def _cpu_ms(runs: Sequence[Run], calls: Sequence[Call]) -> float | None:
+    """As the clients told, else of their whole processes, starting included."""
+    told = [call.cpu_ms for call in calls if call.cpu_ms is not None]
+    if told:
+        return sum(told) / len(told)
+    return sum(run.cpu_s for run in runs) * 1e3 / len(calls) if calls else None
 
 
 def _percentile(times: np.ndarray, percent: float) -> float | None:

@@ -1,0 +1,1 @@
+"""Clients of the models over emulated links: `python -m benchmarks link --help`."""

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: what they compute, and that they run."""
