@@ -79,13 +79,13 @@ def furnish(house: House) -> str:
     return credentials.key
 
 
-def event_id(tenant_id: str, call_id: str, model: str = MODEL) -> str:
+def event_id(tenant_id: str, project_id: str, call_id: str, model: str = MODEL) -> str:
     """The ledger's id of an answered call of the load."""
     from airserve.accounts import Principal
     from airserve.metering.ledger import ledger_id
     from airserve.server.calls import Calls
 
-    principal = Principal("", tenant_id, None)
+    principal = Principal("", tenant_id, None, project_id=project_id)
     if call_id.startswith(KEYED):
         call_id = f"idempotency:{call_id}"
     return ledger_id(tenant_id, Calls.event_id(principal, model, call_id, STREAM_BODY if model == STREAMS else BODY))

@@ -29,6 +29,8 @@ KEYED = "keyed-"
 class Transcript:
     """What the clients know. `sent` may have been recorded, `answered` must have been, `refused` must cost nothing."""
 
+    project_id: str = ""
+    """Of the key that they call with."""
     sent: set[str] = field(default_factory=set)
     answered: set[str] = field(default_factory=set)
     refused: int = 0

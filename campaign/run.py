@@ -239,6 +239,9 @@ class Campaign:
         if found is None:
             findings.differs.append("the audit did not end well")
             return
+        if len(found["projects"]) > 1:
+            findings.differs.append(f"calls of {len(found['projects'])} projects")
+        self._transcript.project_id = "".join(found["projects"][:1])
         compare(findings, self._transcript, found["ids"])
         compare_streams(findings, self._transcript, [*found["streams"], *found["begun"]])
         begun = {each for each, _ in found["begun"]}
@@ -274,9 +277,9 @@ def compare(findings: Findings, transcript: Transcript, ids: list[str]) -> None:
         findings.differs.append(f"calls of {len(tenants)} tenants")
         return
     (tenant_id,) = tenants or {""}
-    answered = {event_id(tenant_id, call_id): call_id for call_id in transcript.answered}
+    answered = {event_id(tenant_id, transcript.project_id, call_id): call_id for call_id in transcript.answered}
     findings.lost += [call_id for each, call_id in answered.items() if each not in counted]
-    sent = {event_id(tenant_id, call_id) for call_id in transcript.sent}
+    sent = {event_id(tenant_id, transcript.project_id, call_id) for call_id in transcript.sent}
     findings.twice += [each for each, times in counted.items() if times > 1 or each not in sent]
     findings.answered += len(transcript.answered) - transcript.counted
     transcript.counted = len(transcript.answered)
@@ -289,11 +292,19 @@ def compare_streams(findings: Findings, transcript: Transcript, charged: Sequenc
         tenant_id, call_id = row_id.split("/")[:2]
         tokens[f"{tenant_id}/{call_id}"].append(count)
     tenants = {each.partition("/")[0] for each in tokens}
-    sent = {event_id(tenant_id, call_id, STREAMS) for tenant_id in tenants for call_id in transcript.streams}
+    sent = {
+        event_id(tenant_id, transcript.project_id, call_id, STREAMS)
+        for tenant_id in tenants
+        for call_id in transcript.streams
+    }
     findings.twice += [each for each, counts in tokens.items() if len(counts) > 1 or each not in sent]
     came = {call_id: words for call_id, words in transcript.streams.items() if words is not None}
     for call_id, words in came.items():
-        counts = [count for each in tenants for count in tokens.get(event_id(each, call_id, STREAMS), [])]
+        counts = [
+            count
+            for each in tenants
+            for count in tokens.get(event_id(each, transcript.project_id, call_id, STREAMS), [])
+        ]
         if not words <= sum(counts) <= WORDS or not counts:
             findings.lost.append(f"{call_id}: {words} words came, {counts} were charged")
         findings.ahead = max(findings.ahead, sum(counts) - words)

@@ -241,6 +241,7 @@ def _audit(command: dict[str, Any]) -> dict[str, Any]:
         ended = connection.execute(
             sa.select(events.id, events.output_tokens).where(events.model == STREAMS, costs)
         ).all()
+        projects = connection.scalars(sa.select(events.project_id).distinct()).all()
         posted = connection.scalars(
             sa.select(entries.event_id).where(entries.kind == "payment", entries.tenant_id == BOOKS)
         ).all()
@@ -250,6 +251,7 @@ def _audit(command: dict[str, Any]) -> dict[str, Any]:
         "differs": [f"{check.number} {detail}" for check in checks for detail in check.details],
         "compared": sum(check.compared for check in checks),
         "ids": list(ids),
+        "projects": list(projects),
         "streams": [tuple(row) for row in ended],
         "begun": begun,
         "posted": list(posted),

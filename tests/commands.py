@@ -1,7 +1,7 @@
 """`airserve` commands in forks of one process that has imported all they need: a start of their own takes a second.
 
-A fork has its own output, folder and exit code, as a process that was started would have. The tests of `cli` and the
-pages of the documentation start the installed command itself.
+A fork has its own output, folder and exit code, as a process that was started would have. The tests of `cli` start the
+installed command itself; so do the pages of the documentation, for commands that others wait for or kill.
 """
 
 from __future__ import annotations
@@ -31,6 +31,21 @@ _IMPORTED = (
     "onnxruntime",
     "sklearn.datasets",
 )
+# Commands that run until they are stopped, or that start others in namespaces of their own.
+_ITSELF = ("up", "lab", "demo")
+_COMMAND = """
+import os, sys
+if sys.argv[1:2] and sys.argv[1] in VALUES["itself"]:
+    os.execv(VALUES["installed"], [VALUES["installed"], *sys.argv[1:]])
+import json, socket
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect(VALUES["address"])
+    socket.send_fds(connection, [b"\\0"], [0, 1, 2])
+    request = {"arguments": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}
+    connection.sendall(json.dumps(request).encode())
+    connection.shutdown(socket.SHUT_WR)
+    sys.exit(int(connection.recv(16) or b"137"))
+"""
 _SECONDS = 120
 _servers: list[tuple[subprocess.Popen[bytes], Path]] = []
 
@@ -45,13 +60,14 @@ def run(
         "environment": {**os.environ, **(environment or {})},
     }
     with (
+        Path(os.devnull).open() as nothing,
         tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as errors,
         socket.socket(socket.AF_UNIX) as connection,
     ):
         connection.settimeout(_SECONDS)
         connection.connect(str(_address()))
-        socket.send_fds(connection, [b"\0"], [out.fileno(), errors.fileno()])
+        socket.send_fds(connection, [b"\0"], [nothing.fileno(), out.fileno(), errors.fileno()])
         connection.sendall(json.dumps(request).encode())
         connection.shutdown(socket.SHUT_WR)
         code = connection.recv(16)
@@ -59,6 +75,15 @@ def run(
         errors.seek(0)
         # A process that was killed says nothing.
         return subprocess.CompletedProcess(("airserve", *arguments), int(code or b"-9"), out.read(), errors.read())
+
+
+def install(folder: Path) -> None:
+    """Write a command `airserve` into `folder` that is a fork, but for those of `_ITSELF`."""
+    command = folder / "airserve"
+    installed = Path(sys.executable).with_name("airserve")
+    values = {"address": str(_address()), "installed": str(installed), "itself": _ITSELF}
+    command.write_text(f"#!{sys.executable} -IS\nVALUES = {values!r}\n{_COMMAND}")
+    command.chmod(0o755)
 
 
 def stop() -> None:
@@ -115,10 +140,10 @@ def _serve(address: Path) -> None:
 def _answer(connection: socket.socket) -> None:
     """Be the command, and end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _, (out, errors), _, _ = socket.recv_fds(connection, 1, 2)
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
     request = json.loads(b"".join(iter(lambda: connection.recv(1 << 16), b"")))
-    os.dup2(out, 1)
-    os.dup2(errors, 2)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

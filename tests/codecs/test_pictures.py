@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from airserve.codecs.picture_pixels import centre
 from airserve.codecs.pictures import recode
 from airserve.core.errors import InvalidInputError
 
@@ -44,6 +45,18 @@ def test_a_picture_is_turned_upright() -> None:
     pixels = np.asarray(picture).astype(int)
     assert pixels[5, 5, 1] > 200 > 60 > pixels[5, -5, 1]
     assert pixels[-5, 5, 0] > 200 > 60 > pixels[5, 5, 0]
+
+
+@pytest.mark.parametrize("size", [192, 193])
+def test_what_a_model_cuts_off_is_grey_and_the_rest_as_it_was(size: int) -> None:
+    noisy = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 400, 3)).astype(np.uint8))
+    whole, part = (recode(saved(noisy), resize=256, size=each, codec="jpeg:100") for each in (None, size))
+    assert len(part) < 0.7 * len(whole)
+    options = {"size": size, "resize": 256, "resample": "bilinear", "max_pixels": 1 << 20}
+    looked_at = [centre(each, **options).astype(int) for each in (whole, part)]  # type: ignore[arg-type]
+    # Colours are stored at half the resolution, so those of the outermost pixels are mixed with the grey.
+    assert np.abs(looked_at[0] - looked_at[1])[2:-2, 2:-2].max() <= 3
+    assert np.asarray(Image.open(io.BytesIO(part)))[:30].std() < 2
 
 
 def test_a_lower_quality_takes_fewer_bytes() -> None:

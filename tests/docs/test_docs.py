@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from airserve.lab.emulation import missing
+from tests import commands
 from tests.docs import pages
 from tests.large_models import photographs
 
@@ -45,12 +46,13 @@ def test_what_a_page_says_runs(page: Path, tmp_path: Path, request: pytest.Fixtu
         pytest.skip("; ".join(missing()))
     if not any(fence.info in pages.RUN for fence in found):
         pytest.skip("nothing to run on this page")
-    home, work, scripts = tmp_path / "home", tmp_path / "work", tmp_path / "scripts"
-    for folder in (home, work, scripts):
+    home, work, scripts, forks = (tmp_path / name for name in ("home", "work", "scripts", "forks"))
+    for folder in (home, work, scripts, forks):
         folder.mkdir()
+    commands.install(forks)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AIRSERVE_")},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join((str(forks), str(Path(sys.executable).parent), os.environ["PATH"])),
         "HOME": str(home),
         "AIRSERVE_STATE_DIR": str(tmp_path / "state"),
     }

@@ -107,9 +107,10 @@ def test_a_worker_killed_twenty_times_under_load_fails_the_calls_that_it_had_and
     with closing(sqlite3.connect(tmp_path / "state" / "airserve.db")) as ledger:
         events = list(ledger.execute("SELECT id, outcome, compute_ns, amount_nano FROM usage_events"))
         ((tenant_id,),) = ledger.execute("SELECT id FROM tenants WHERE name = 'demo'")
+        ((project_id,),) = ledger.execute("SELECT id FROM projects WHERE tenant_id = ?", (tenant_id,))
 
     def event_ids(calls: dict[str, Any], outcome: Outcome) -> set[str]:
-        return {ledger_id(tenant_id, _event_id(tenant_id, call_id), outcome) for call_id in calls}
+        return {ledger_id(tenant_id, _event_id(tenant_id, project_id, call_id), outcome) for call_id in calls}
 
     charged = [event for event in events if event[1] == "ok"]
     failed = [event for event in events if event[1] == "failed"]
@@ -119,11 +120,11 @@ def test_a_worker_killed_twenty_times_under_load_fails_the_calls_that_it_had_and
     assert not any(compute_ns or cost for _, _, compute_ns, cost in failed)
 
 
-def _event_id(tenant_id: str, call_id: str) -> str:
+def _event_id(tenant_id: str, project_id: str, call_id: str) -> str:
     """The id that the service gives to this call, from what the client sends."""
     x = np.full((1, 4), int(call_id.rpartition("-")[2]), np.float32)
     request = infer_request("doubler", {"x": x}, version=None, outputs=None, call_id=call_id)
-    return Calls.event_id(Principal("", tenant_id, None), "doubler", call_id, request.body)
+    return Calls.event_id(Principal("", tenant_id, None, project_id=project_id), "doubler", call_id, request.body)
 
 
 def test_an_input_that_ends_the_process_is_not_tried_on_the_next_one_and_nobody_pays_for_its_start(

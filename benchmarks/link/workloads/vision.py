@@ -163,7 +163,7 @@ def kept(folder: Path, pictures: Sequence[bytes], codecs: Sequence[str]) -> dict
         return int(session.run(["logits"], {"inputs": normalised(picture)})[0].argmax())
 
     def after(codec: str) -> list[int]:
-        return [best(recode(each, resize=RESIZE, codec=codec, resample=RESAMPLE)) for each in pictures]
+        return [best(recode(each, resize=RESIZE, size=SIZE, codec=codec, resample=RESAMPLE)) for each in pictures]
 
     whole = np.array([best(picture) for picture in pictures])
     return {codec: float(np.mean(np.array(after(codec)) == whole)) for codec in codecs}

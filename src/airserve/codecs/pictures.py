@@ -15,13 +15,23 @@ _METHOD = 4
 """How hard WebP searches, 0 to 6: above 4 a few per cent fewer bytes for twice the time."""
 
 
+_GREY = 128
+
+
 def recode(
-    data: bytes, *, resize: int, codec: Codec | str, max_pixels: int = MAX_PIXELS, resample: str = "bicubic"
+    data: bytes,
+    *,
+    resize: int,
+    codec: Codec | str,
+    size: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    resample: str = "bicubic",
 ) -> bytes:
     """The picture in `data` (JPEG, PNG or WebP) as a square of `resize` × `resize` pixels, as WebP or JPEG.
 
     The shorter side is scaled to `resize` and the central square is kept, as models look at pictures; RGB, upright as
-    its EXIF orientation says, without metadata. `codec` says format and quality, as in `webp:60`; `resample` is that of
+    its EXIF orientation says, without metadata. A model that looks at the central `size` × `size` pixels alone finds
+    those as they were: what is around them is grey, which takes next to no bytes. `codec` says format and quality, as in `webp:60`; `resample` is that of
     the model. Raises `InvalidInputError` for what is no picture, or for more than `max_pixels`, before decoding.
     """
     codec = parse(codec) if isinstance(codec, str) else codec
@@ -32,9 +42,12 @@ def recode(
     image = optional("PIL.Image", "coding of pictures")
     from airserve.codecs.picture_pixels import centre
 
-    pixels = centre(data, size=resize, resize=resize, resample=resample, max_pixels=max_pixels)
+    # A border of whole pixels: where the model would cut pixels in two, one row and column more is kept.
+    seen = resize if size is None or size >= resize else size + (resize - size) % 2
+    pixels = centre(data, size=seen, resize=resize, resample=resample, max_pixels=max_pixels)
     file = io.BytesIO()
-    picture = image.fromarray(pixels)
+    picture = image.new("RGB", (resize, resize), (_GREY, _GREY, _GREY))
+    picture.paste(image.fromarray(pixels), ((resize - seen) // 2, (resize - seen) // 2))
     if codec.lossy == "webp":
         picture.save(file, "WEBP", quality=codec.quality, method=_METHOD)
     else:

@@ -125,9 +125,15 @@ def _picture_recode(manifest: Manifest, codec: Codec) -> Recode:
     vision = manifest.vision
 
     def of(array: Array) -> tuple[Array, int]:
-        # As devices do it: they know the size that the model wants, and how it scales.
-        size, way = vision.resize, vision.resample
-        picture = recode(array.item(), resize=size, codec=codec, max_pixels=vision.max_pixels, resample=way)
+        # As devices do it: they know the sizes that the model wants, and how it scales.
+        picture = recode(
+            array.item(),
+            resize=vision.resize,
+            size=vision.size,
+            codec=codec,
+            max_pixels=vision.max_pixels,
+            resample=vision.resample,
+        )
         coded = np.empty(array.shape, dtype=object)
         coded[...] = picture
         return coded, len(picture)

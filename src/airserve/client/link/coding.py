@@ -121,6 +121,7 @@ def _recoded(array: Array, vision: Mapping[str, Any] | None, codec: str) -> Arra
         coded = recode(
             bytes(picture),
             resize=int(vision["resize"]),
+            size=int(vision["size"]),
             codec=codec,
             resample=str(vision.get("resample", "bilinear")),
             max_pixels=int(vision.get("max_pixels", MAX_PIXELS)),
