@@ -31,8 +31,9 @@ def recode(
 
     The shorter side is scaled to `resize` and the central square is kept, as models look at pictures; RGB, upright as
     its EXIF orientation says, without metadata. A model that looks at the central `size` × `size` pixels alone finds
-    those as they were: what is around them is grey, which takes next to no bytes. `codec` says format and quality, as in `webp:60`; `resample` is that of
-    the model. Raises `InvalidInputError` for what is no picture, or for more than `max_pixels`, before decoding.
+    those as they were: what is around them is grey, which takes next to no bytes. `codec` says format and quality, as
+    in `webp:60`; `resample` is that of the model. Raises `InvalidInputError` for what is no picture, or for more than
+    `max_pixels`, before decoding.
     """
     codec = parse(codec) if isinstance(codec, str) else codec
     if not codec.is_picture:
