@@ -21,12 +21,12 @@ import msgspec
 from airserve.lab.emulation import Emulation, EmulationWarning
 from airserve.lab.link import Link
 from airserve.lab.link_files import load_link
+from airserve.lab.service_process import PORT, stop
 from benchmarks.link.cells import ROOT
 from benchmarks.link.oracle_client import Plan, Played, Task
 
-_PORT = 8443
 _QUICK = "up=200,down=200,rtt=4"
-_START_S, _STOP_S = 90.0, 20.0
+_START_S = 90.0
 AIRSERVE = str(Path(sys.executable).with_name("airserve"))
 
 
@@ -124,7 +124,7 @@ def share(lanes: Sequence[Lane], tasks: Sequence[tuple[Task, Link]]) -> Iterator
 def _service(emulation: Emulation, state: Path) -> Iterator[dict[str, Any]]:
     ready_file = state.with_suffix(".json")
     command = [AIRSERVE, "up", "--no-demo", "--state-dir", str(state), "--host", emulation.cloud_address, "--port",
-               str(_PORT), "--ready-file", str(ready_file), "--log-level", "warning"]  # fmt: skip
+               str(PORT), "--ready-file", str(ready_file), "--log-level", "warning"]  # fmt: skip
     process = emulation.cloud.popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         waited = threading.Event()
@@ -134,9 +134,4 @@ def _service(emulation: Emulation, state: Path) -> Iterator[dict[str, Any]]:
             waited.wait(0.1)
         yield json.loads(ready_file.read_text())
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)

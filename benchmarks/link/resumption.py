@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from airserve.cli.demo_service import BehindLink, service_behind, stop
+from airserve.cli.demo_service import BehindLink, service_behind
 from airserve.lab.link_files import load_link
+from airserve.lab.service_process import stop
 from benchmarks.report import Table, publish
 
 CUT_S, STEADY_S = 5.0, 1.5

@@ -12,8 +12,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from airserve.cli.demo_service import BehindLink, service_behind, stop
+from airserve.cli.demo_service import BehindLink, service_behind
 from airserve.lab.link_files import load_link
+from airserve.lab.service_process import stop
 from benchmarks.cpu import tree_cpu_seconds
 from benchmarks.link.resumption import CUT_S, Device, gaps
 from benchmarks.report import Table, publish

@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from airserve.core.call import Tensors
+from airserve.core.tensor import datatype_of
 from benchmarks.link.clients.pace import Seen, play
 from benchmarks.link.workloads import Workload, open_workload
 
 Ask = Callable[[Tensors], Any]
+
+
+def triton_inputs(kind: Callable[[str, list[int], str], Any], inputs: Tensors) -> list[Any]:
+    """The inputs as Triton's clients take them; `kind` is the `InferInput` of one of the two."""
+    given = []
+    for name, array in inputs.items():
+        tensor = kind(name, list(array.shape), datatype_of(array))
+        tensor.set_data_from_numpy(array)
+        given.append(tensor)
+    return given
 
 
 def run(connect: Callable[[Workload], AbstractContextManager[Ask]], codec: str) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 import tritonclient.http as triton
 
 from airserve.core.call import Tensors
-from airserve.core.tensor import datatype_of
 from benchmarks.link.clients import service
 from benchmarks.link.clients.pace import TIMEOUT_S
-from benchmarks.link.clients.plain import Ask, run
+from benchmarks.link.clients.plain import Ask, run, triton_inputs
 from benchmarks.link.workloads import Workload
 
 
@@ -31,11 +30,7 @@ def connect(workload: Workload) -> Iterator[Ask]:
         return local.client
 
     def ask(inputs: Tensors) -> dict[str, Any]:
-        given = []
-        for name, array in inputs.items():
-            tensor = triton.InferInput(name, list(array.shape), datatype_of(array))
-            tensor.set_data_from_numpy(array)
-            given.append(tensor)
+        given = triton_inputs(triton.InferInput, inputs)
         result = client().infer(workload.tensor_model, given, headers=service.HEADERS)
         return {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
 

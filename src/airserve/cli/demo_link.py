@@ -8,10 +8,11 @@ import subprocess
 import sys
 from typing import Any
 
-from airserve.cli.demo_service import service_behind, stop
+from airserve.cli.demo_service import service_behind
 from airserve.cli.output import error_console
 from airserve.core.errors import InvalidInputError
 from airserve.lab.link_files import load_link
+from airserve.lab.service_process import stop
 
 _GRACE_S = 60.0
 

@@ -58,6 +58,10 @@ class HttpRequest:
     body: bytes = b""
 
 
+LIVE = HttpRequest("GET", "/v2/health/live", {})
+"""The smallest request there is."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
     """What came back; header names are lower-case."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airserve.core.errors import AirserveError, InvalidInputError, UnreachableError
+from airserve.core.errors import AirserveError, InvalidInputError
 from airserve.lab.call_lines import CallLine, parse_line
 from airserve.lab.emulation import Emulation, EmulationWarning
 from airserve.lab.emulation_log import DirectionLog
@@ -24,11 +22,10 @@ from airserve.lab.experiment import Client, Cut, Experiment, Source, filled
 from airserve.lab.link import Link
 from airserve.lab.link_files import load_link
 from airserve.lab.measures import Call, Run, outages, rates_bps
+from airserve.lab.service_process import PORT, own_environment, stop, wait_until_ready
 
 # A client that has not ended this long after its time is stopped.
 GRACE_S = 15.0
-PORT = 8443
-_STOP_S = 20.0
 _MAX_LINES = 1_000_000
 
 
@@ -72,7 +69,7 @@ def _link(experiment: Experiment, name: str, repeat: int) -> Link:
 @contextlib.contextmanager
 def _service(emulation: Emulation, experiment: Experiment, folder: Path) -> Iterator[Started]:
     state, ready_file = folder / "state", folder / "ready.json"
-    environment = {**_environment(), "AIRSERVE_STATE_DIR": str(state)}
+    environment = {**own_environment(), "AIRSERVE_STATE_DIR": str(state)}
     values = {"state": str(state), "address": emulation.cloud_address, "port": str(PORT), "ready": str(ready_file)}
     for command in experiment.service.setup:
         done = subprocess.run(filled(command, values), env=environment, capture_output=True, text=True, check=False)
@@ -81,9 +78,11 @@ def _service(emulation: Emulation, experiment: Experiment, folder: Path) -> Iter
     with (folder / "service.log").open("w+b") as log:
         process = _start(emulation.cloud.popen, filled(experiment.service.command, values), environment, log, log)
         try:
-            yield Started(_wait_ready(process, ready_file, experiment.service.start_seconds, Path(log.name)), state)
+            yield Started(
+                wait_until_ready(process, ready_file, experiment.service.start_seconds, Path(log.name)), state
+            )
         finally:
-            _stop(process)
+            stop(process)
 
 
 def _start(popen: Callable[..., Any], command: list[str], env: dict[str, str], output: Any, errors: Any) -> Any:
@@ -91,27 +90,6 @@ def _start(popen: Callable[..., Any], command: list[str], env: dict[str, str], o
         return popen(command, env=env, stdout=output, stderr=errors, stdin=subprocess.DEVNULL)
     except OSError as error:
         raise InvalidInputError(f"the command {command[0]} cannot be run: {error}") from None
-
-
-def _wait_ready(process: subprocess.Popen[bytes], ready_file: Path, seconds: float, log: Path) -> dict[str, Any]:
-    end = time.monotonic() + seconds
-    while not ready_file.exists():
-        if process.poll() is not None or time.monotonic() > end:
-            why = "ended" if process.poll() is not None else f"was not ready after {seconds:g} s"
-            raise UnreachableError(f"the service {why}: {log.read_text(errors='replace')[-2000:]}")
-        time.sleep(0.05)
-    ready: dict[str, Any] = json.loads(ready_file.read_text())
-    return ready
-
-
-def _stop(process: subprocess.Popen[Any]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _run_client(
@@ -129,7 +107,7 @@ def _run_client(
     ready = started.ready
     values = {name: str(ready.get(name) or "") for name in ("url", "http_url", "ca", "key")}
     values |= {"seconds": f"{experiment.seconds:g}", "seed": str(seed), "link": link_name}
-    environment = {**_environment(), **{f"AIRSERVE_{name.upper()}": value for name, value in values.items()}}
+    environment = {**own_environment(), **{f"AIRSERVE_{name.upper()}": value for name, value in values.items()}}
     environment["AIRSERVE_STATE_DIR"] = str(started.state)
     before = emulation.log()
     # The link counts its time from when it is set, and so do the calls.
@@ -185,7 +163,7 @@ def _watch(emulation: Emulation, command: list[str], environment: dict[str, str]
         finally:
             stopper.cancel()
             process.stdout.close()
-            _stop(process)
+            stop(process)
         if process.returncode != 0 and fault is None:
             errors.seek(0)
             fault = f"exit code {process.returncode}: {errors.read()[-2000:].decode(errors='replace').strip()}"
@@ -226,11 +204,3 @@ def _late(before: DirectionLog, after: DirectionLog) -> float:
     delivered = after.delivered - before.delivered
     late = after.late_share * after.delivered - before.late_share * before.delivered
     return max(late / delivered, 0.0) if delivered else 0.0
-
-
-def _environment() -> dict[str, str]:
-    """This process's, with the commands of this Python's folder first, and without settings for other services."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRSERVE_")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    # Neither network has a name server: who asks for one hears so in a second and not after ten (resolv.conf(5)).
-    return {**kept, "PATH": path, "RES_OPTIONS": "timeout:1 attempts:1"}

@@ -81,17 +81,14 @@ class Bucket:
 
     def finish(self, call: int, units: int, now_ns: int) -> None:
         """A call has ended: what it may use is known, and used up."""
-        self.reserved_units -= self.reserved.pop(call, 0)
+        self.release(call)
         if units:
             self.used_ns = now_ns
             self.used += units
             if self.shared:
                 self.allowance -= units
             else:
-                rate = self.rate
-                self.tat_ns = (self.tat_ns if self.tat_ns > now_ns else now_ns) - (
-                    -units * rate.period_ns // rate.quota
-                )
+                self.tat_ns = gcra.spend(self.rate, self.tat_ns, now_ns, units)
 
     def give_back(self, units: int) -> None:
         """Units that have just been used up were not: the call was refused after all."""

@@ -71,7 +71,7 @@ class Purse:
 
     def settle(self, call: int, nano: int, position: Position) -> None:
         """A call cost `nano`, as the journal says at `position`."""
-        self.held_nano -= self.holds.pop(call, 0)
+        self.release(call)
         if nano:
             self.settled.append((position, nano))
             self.settled_nano += nano

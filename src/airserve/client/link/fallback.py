@@ -26,6 +26,10 @@ PASSING = (
 )
 """Refusals that say nothing against the call itself: the device may answer instead."""
 
+MARGIN = 0.1
+"""The part of a deadline before whose end an answer must be there: timers fire late on a busy device, and it crosses
+threads to the caller."""
+
 _LEAST_PATIENCE_S = 1.0
 # A busy device starts late, and is as slow as it was measured to be when it was not busy.
 _EARLY = 0.15

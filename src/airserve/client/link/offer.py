@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from airserve.client.exchange import HttpRequest, model_path
 from airserve.core.errors import AirserveError
 
 
@@ -70,6 +71,11 @@ class Offer(msgspec.Struct, frozen=True):
         if accuracy is not None and self.accuracy and metric == self.metric:
             return min(1.0, accuracy / self.accuracy)
         return accuracy
+
+
+def offer_request(model: str, version: str | None) -> HttpRequest:
+    """The request that is answered with the offer."""
+    return HttpRequest("GET", f"{model_path(model, version)}/places", {})
 
 
 def parse_offer(body: bytes) -> Offer:

@@ -7,9 +7,8 @@ import time
 
 import msgspec
 
-from airserve.client.exchange import HttpRequest, model_path
 from airserve.client.link.ask import Ask
-from airserve.client.link.offer import Offer, parse_offer
+from airserve.client.link.offer import Offer, offer_request, parse_offer
 from airserve.client.link.places import Places
 from airserve.client.link.sender import Sender
 from airserve.core.errors import DeadlineExceededError, NotFoundError, UnreachableError
@@ -45,8 +44,7 @@ class Offers:
 
     async def ask(self, model: str, version: str | None) -> Offer:
         """Ask the service. Raises what it refuses with."""
-        request = HttpRequest("GET", f"{model_path(model, version)}/places", {})
-        response, _, _ = await self._sender.call(request, _OFFER_S * 1000)
+        response, _, _ = await self._sender.call(offer_request(model, version), _OFFER_S * 1000)
         # Under the name that the caller uses, which may be an alias.
         offer = msgspec.structs.replace(parse_offer(response.body), model=model)
         self._places.learn(offer, version)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from airserve.client.link.ask import Ask
-from airserve.client.link.fallback import PASSING, first_answer
+from airserve.client.link.fallback import MARGIN, PASSING, first_answer
 from airserve.client.link.outcome import Outcome
 from airserve.client.link.places import Places
 from airserve.client.link.plan import Choice, Option
@@ -16,8 +16,6 @@ from airserve.client.link.sender import Sender
 
 Work = Callable[[], Coroutine[Any, Any, Outcome]]
 
-# Before its deadline an answer must be there: timers fire late on a busy device, and it crosses threads to the caller.
-_MARGIN = 0.1
 _LEAST_MARGIN_S = 0.005
 _LIKELY_ENOUGH = 0.06
 _TRIES_AGAIN_S = 0.5
@@ -43,7 +41,7 @@ class Reserve:
         if ask.deadline_s is None:
             due_s = None
         else:
-            due_s = ask.deadline_s - max(_LEAST_MARGIN_S, _MARGIN * ask.deadline_s)
+            due_s = ask.deadline_s - max(_LEAST_MARGIN_S, MARGIN * ask.deadline_s)
             if not self._worth_waiting(state.odds.of(key), prediction.p50_s, prediction.network_s, ask.deadline_s):
                 self._ask_beside(self._sender.look)
                 return await device()

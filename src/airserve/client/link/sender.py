@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 from airserve.client.calls import CallInProgress, Settings
-from airserve.client.exchange import HttpRequest, HttpResponse, Timings, timings
+from airserve.client.exchange import LIVE, HttpRequest, HttpResponse, Timings, timings
 from airserve.client.link.estimate import Exchange, LinkEstimate
 from airserve.client.link.flights import transfer_s
 from airserve.client.link.network import NetworkWatch
@@ -17,7 +17,6 @@ from airserve.client.link.state import LinkView, NetworkState, view
 from airserve.client.transport import no_answer
 from airserve.core.errors import AirserveError, UnreachableError
 
-_LIVE = HttpRequest("GET", "/v2/health/live", {})
 _LEAST_PATIENCE_S = 0.4
 _PROBE_S = 2.0
 _KEEP_ALIVE_S = 8.0
@@ -84,9 +83,9 @@ class Sender:
 
     async def probe(self) -> None:
         """The smallest request: it wakes the radio, keeps the connection, and tells whether there is a link."""
-        headers = self.settings.headers(_LIVE, None)
+        headers = self.settings.headers(LIVE, None)
         state = self.state
-        response, trip = await self._send(_LIVE, headers, _PROBE_S)
+        response, trip = await self._send(LIVE, headers, _PROBE_S)
         self._learn(state, trip, timings(response, round_trip_s=trip.head_s, attempts=1))
 
     async def look(self) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from airserve.client.calls import Settings
-from airserve.client.exchange import HttpResponse, timings
+from airserve.client.exchange import LIVE, HttpResponse, timings
 from airserve.client.link.network import NetworkWatch
 from airserve.client.session.frame import Sent
-from airserve.client.session.line import LIVE, Line, Ways
+from airserve.client.session.line import Line, Ways
 from airserve.client.session.pacer import Pacer
 from airserve.client.session.search import ATTEMPT_S, EVERY_S, Found, search
 from airserve.core.errors import AirserveError, DeadlineExceededError

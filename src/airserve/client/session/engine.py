@@ -12,7 +12,7 @@ from airserve.client.calls import Settings
 from airserve.client.exchange import HttpResponse, outputs_of, raise_for, timings
 from airserve.client.link.answer import Told
 from airserve.client.link.coding import decoded
-from airserve.client.link.fallback import PASSING
+from airserve.client.link.fallback import MARGIN, PASSING
 from airserve.client.link.flights import INITIAL_WINDOW
 from airserve.client.link.offer import Offer
 from airserve.client.link.plan import RAW
@@ -205,7 +205,7 @@ class Engine:
         self._up_bytes += sent.size
         self.carrier.send(sent)
         if self._device is not None and self._device.takes_s is not None:
-            wait_s = self.carrier.left_s(sent) - 0.1 * self._ask.deadline_s - self._device.takes_s
+            wait_s = self.carrier.left_s(sent) - MARGIN * self._ask.deadline_s - self._device.takes_s
             asyncio.get_running_loop().call_later(max(wait_s, 0.0), self._hedge, sent)
 
     def _hedge(self, sent: Sent) -> None:

@@ -12,9 +12,6 @@ import pyqwest
 from airserve.client.exchange import HttpRequest, HttpResponse
 from airserve.client.transport import NETWORK_ERRORS, Pem, lower_headers, no_answer, open_transport
 
-LIVE = HttpRequest("GET", "/v2/health/live", {})
-"""The smallest request there is."""
-
 
 @dataclass(frozen=True, slots=True)
 class Ways:
