@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import threading
@@ -200,6 +201,20 @@ def test_servers_append_while_several_fold_and_every_call_counts_once(
     expected = [f"{number}-{part}" for number in range(300) for part in range(number % 7 + 1)]
     assert calls(db) == expected
     assert sum(results, FoldResult()) == FoldResult(inserted=len(expected))
+
+
+def test_a_fold_ends_although_calls_keep_coming(db: Database, folder: Path, make_event: Any) -> None:
+    with Journal.open(folder, "node0") as journal:
+        journal.append([make_event(id="before")])
+
+        numbers = itertools.count()
+
+        def more_calls_come() -> int:
+            journal.append([make_event(id=f"meanwhile {next(numbers)}")])
+            return 0
+
+        assert fold(db, folder, clock_ns=more_calls_come).inserted == 1
+        assert fold(db, folder).inserted == 1
 
 
 def test_damage_stops_the_fold_at_its_place_and_what_came_before_is_in_the_ledger(

@@ -32,6 +32,11 @@ def segments_of(folder: Path) -> list[SegmentName]:
     return sorted(name for path in folder.iterdir() if (name := SegmentName.parse(path.name)) is not None)
 
 
+def end_of(folder: Path, segment: SegmentName) -> tuple[int, float]:
+    """The number of a segment and how many bytes it has now; without end where it was archived a moment ago."""
+    return segment.seq, _size(folder, segment)
+
+
 def frames_after(folder: Path, segments: Sequence[SegmentName], mark: Mark) -> tuple[SegmentName, Sequence[Frame]]:
     """The next frames of an epoch behind `mark`, about `READ_BYTES` of them, and the segment that they are in.
 
