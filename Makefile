@@ -71,7 +71,7 @@ docs: install ## Check that the documentation's commands run
 	$(BIN)/pytest tests/docs
 
 lock: ## Renew constraints.txt from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra server --extra train --extra import --extra llm --extra codecs --extra device --extra lab --extra dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra train --extra import --extra optimise --extra llm --extra codecs --extra device --extra lab --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q -o constraints.txt
 
 PROTOS := src/airserve/protocols/protos

@@ -156,7 +156,7 @@ class Catalog:
             package = open_package(folder)
             if package.manifest.engine == "onnx":
                 split = package.manifest.split
-                files = [variant.file for variant in package.manifest.variants]
+                files = [variant.file for variant in package.manifest.variants if variant.cascade is None]
                 for file in {*files, *(() if split is None else (split.head,))}:
                     admit(package.path(file), policy.limits)
             signature = package_signature(package, sign_with)

@@ -93,7 +93,7 @@ def _check(manifest: Manifest, options: LinkOptions) -> None:
 def _admit(package: Package, limits: OnnxLimits) -> None:
     # As publishing does, before anything of the model runs in this process.
     if package.manifest.engine == "onnx":
-        for name in {variant.file for variant in package.manifest.variants}:
+        for name in {variant.file for variant in package.manifest.variants if variant.cascade is None}:
             admit(package.path(name), limits)
 
 

@@ -36,7 +36,7 @@ def link_problems(manifest: Manifest) -> Iterator[str]:
 
 
 def _device_problems(manifest: Manifest, device: str) -> Iterator[str]:
-    variants = [each.name for each in manifest.variants]
+    variants = [each.name for each in manifest.variants if each.cascade is None]
     if device not in variants:
         yield f"device names the variant '{device[:80]}'; there are {', '.join(variants) or 'none'}"
     if manifest.engine != "onnx":

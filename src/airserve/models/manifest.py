@@ -14,20 +14,62 @@ from airserve.models.engine_sections import language_problems, python_problems, 
 from airserve.models.link_sections import link_problems
 from airserve.models.names import check_name
 from airserve.models.steps import step_problems
+from airserve.models.variant_sections import variant_problems
 
 FILE_NAME = "airserve.toml"
 DEFAULT_MAX_BATCH = 64
 _MAX_AXES = 16
 
 
+class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What a variant cost on the machine that measured it, on `threads` threads.
+
+    `p50_ms` and `p99_ms` are of one row alone, `rows_per_s` of batches of `best_batch` rows; `memory_bytes` is what the
+    process grew by when it was loaded and run, `energy_mj` (millijoules a row) is there where the machine tells it.
+    """
+
+    machine: str
+    threads: int
+    p50_ms: float
+    p99_ms: float
+    best_batch: int
+    rows_per_s: float
+    memory_bytes: int
+    energy_mj: float | None = None
+
+
+class Cascade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Two variants as one: `small` answers the rows of which it is sure, `full` the others.
+
+    Sure is a row whose highest probability, softmax of the scores over `temperature`, is at least `threshold`; `share`
+    of the sample were, 0 to 1.
+    """
+
+    small: str
+    full: str
+    threshold: float
+    temperature: float
+    share: float
+
+
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One set of weights in the package, with what was measured of it; `accuracy` is in the unit of `metric`."""
+    """One set of weights in the package, with what was measured of it; `accuracy` is in the unit of `metric`.
+
+    `low` and `high` are the ends of its 95 % confidence interval over `rows` rows of a sample; `method` says how it was
+    made. One with a `cascade` has no file of its own: `file` is empty.
+    """
 
     name: str
     file: str
     size_bytes: int
     accuracy: float | None = None
     metric: str | None = None
+    low: float | None = None
+    high: float | None = None
+    rows: int | None = None
+    method: str = ""
+    measured: Measured | None = None
+    cascade: Cascade | None = None
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,7 +133,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     `columns` names the columns of the only input, for callers that send rows by name. `deterministic` says that the
     same inputs always give the same outputs; `device` names the variant that a device may fetch and run itself;
-    `codecs` are the lossy codecs that the model was measured with.
+    `codecs` are the lossy codecs that the model was measured with. `serve` names the variants that a service answers
+    with, the first of `variants` alone where it is empty, and `accuracy_floor` is what none of them may be below.
     """
 
     name: str
@@ -107,6 +150,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     licence: str = ""
     deterministic: bool = False
     device: str | None = None
+    serve: tuple[str, ...] = ()
+    accuracy_floor: float | None = None
     codecs: tuple[CodecEntry, ...] = ()
     split: SplitOf | None = None
     privacy: Privacy | None = None
@@ -125,6 +170,18 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
             tuple(TensorSpec(each.name, each.datatype, each.shape) for each in self.outputs),
             self.max_batch,
         )
+
+    def variant(self, name: str) -> Variant | None:
+        """The variant of that name; None where there is none."""
+        return next((each for each in self.variants if each.name == name), None)
+
+    @property
+    def served(self) -> tuple[Variant, ...]:
+        """The variants that a service answers with, the most accurate first; one that was never measured is exact."""
+        if not self.serve:
+            return self.variants[:1]
+        named = [each for each in self.variants if each.name in self.serve]
+        return tuple(sorted(named, key=lambda each: 1.0 if each.accuracy is None else each.accuracy, reverse=True))
 
 
 def tensor(spec: TensorSpec) -> Tensor:
@@ -177,9 +234,7 @@ def _problems(manifest: Manifest) -> list[str]:
         problems.append("max_batch needs a free first axis (-1) in every input")
     if manifest.default_deadline_ms is not None and manifest.default_deadline_ms <= 0:
         problems.append("default_deadline_ms is more than 0")
-    for variant in manifest.variants:
-        if variant.size_bytes < 0 or not variant.file:
-            problems.append(f"variant '{variant.name}' needs a file and its size")
+    problems += variant_problems(manifest)
     if manifest.columns and [each.shape[1:] for each in manifest.inputs] != [(len(manifest.columns),)]:
         problems.append(f"there are {len(manifest.columns)} columns, so the only input has the shape [-1, that many]")
     problems += step_problems(manifest)

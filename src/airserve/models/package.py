@@ -110,7 +110,7 @@ def open_package(folder: Path, *, max_bytes: int = MAX_BYTES) -> Package:
     if manifest.engine != "python" and (code := next((name for name in listed if name.endswith(_CODE)), None)):
         raise BadPackageError(f"{code}: only a package with engine 'python' holds code")
     for variant in manifest.variants:
-        if variant.file not in listed:
+        if variant.cascade is None and variant.file not in listed:
             raise BadPackageError(f"variant '{variant.name}' names the file '{variant.file}', which is not there")
     if manifest.text is not None and manifest.text.tokenizer not in listed:
         raise BadPackageError(f"[text] names the tokenizer '{manifest.text.tokenizer}', which is not there")
