@@ -8,7 +8,7 @@ import time
 import pytest
 
 from airserve.client.link.fallback import first_answer
-from airserve.core.errors import AirserveError, InvalidInputError, UnreachableError
+from airserve.core.errors import AirserveError, InvalidInputError, ModelFailedError, UnreachableError
 
 FAR = 60.0
 
@@ -87,6 +87,17 @@ def test_a_lost_link_is_no_exception_and_waits_for_no_deadline() -> None:
         device.go.set()
         assert await ask(cloud, device) == "device"
         assert await ask(cloud, device, None) == "device"
+
+    asyncio.run(run())
+
+
+def test_a_service_that_is_broken_is_no_exception_either() -> None:
+    async def run() -> None:
+        for error in (AirserveError("internal error"), ModelFailedError("the model failed")):
+            cloud, device = Side("cloud", error), Side("device")
+            cloud.go.set()
+            device.go.set()
+            assert await ask(cloud, device) == "device"
 
     asyncio.run(run())
 

@@ -10,6 +10,7 @@ from airserve.core.errors import (
     AirserveError,
     DeadlineExceededError,
     ModelLostError,
+    NotImplementedHereError,
     OverloadedError,
     RateLimitedError,
     RequestTimeoutError,
@@ -26,6 +27,8 @@ PASSING = (
 )
 """Refusals that say nothing against the call itself: the device may answer instead."""
 
+_FAILED = 500
+
 MARGIN = 0.1
 """The part of a deadline before whose end an answer must be there: timers fire late on a busy device, and it crosses
 threads to the caller."""
@@ -35,6 +38,13 @@ _LEAST_PATIENCE_S = 1.0
 _EARLY = 0.15
 
 Result = TypeVar("Result")
+
+
+def lets_device_answer(error: BaseException) -> bool:
+    """Whether the cloud's `error` is no reason against the device: a passing refusal, or a service that is broken."""
+    if isinstance(error, NotImplementedHereError):
+        return False
+    return isinstance(error, PASSING) or (isinstance(error, AirserveError) and error.http_status >= _FAILED)
 
 
 async def first_answer(
@@ -70,7 +80,7 @@ async def first_answer(
                 if (error := task.exception()) is None:
                     if place == "cloud" or now >= end_at or "cloud" in failures:
                         return task.result()
-                elif not isinstance(error, AirserveError) or (place == "cloud" and not isinstance(error, PASSING)):
+                elif not isinstance(error, AirserveError) or (place == "cloud" and not lets_device_answer(error)):
                     raise error
                 else:
                     del running[place]

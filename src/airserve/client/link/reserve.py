@@ -8,11 +8,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from airserve.client.link.ask import Ask
-from airserve.client.link.fallback import MARGIN, PASSING, first_answer
+from airserve.client.link.fallback import MARGIN, first_answer, lets_device_answer
 from airserve.client.link.outcome import Outcome
 from airserve.client.link.places import Places
 from airserve.client.link.plan import Choice, Option
 from airserve.client.link.sender import Sender
+from airserve.core.errors import AirserveError
 
 Work = Callable[[], Coroutine[Any, Any, Outcome]]
 
@@ -50,8 +51,9 @@ class Reserve:
         async def judged() -> Outcome:
             try:
                 outcome = await cloud()
-            except (*PASSING, asyncio.CancelledError):
-                known.learn(key, in_time=False)
+            except (AirserveError, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) or lets_device_answer(error):
+                    known.learn(key, in_time=False)
                 raise
             known.learn(key, in_time=True)
             return outcome
