@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LATE_S = 0.001
+_GAIN = 0.05
 
 
 class Lateness:
@@ -34,3 +35,19 @@ class Lateness:
             "mean_s": self._sum / packets,
             "most_s": self._most,
         }
+
+
+class Oversleeps:
+    """By how much sleeps last longer than they were asked to; `usual_s` is a moving mean, 0 before the first.
+
+    Outliers, as a busy machine makes, count as `LATE_S`.
+    """
+
+    __slots__ = ("usual_s",)
+
+    def __init__(self) -> None:
+        self.usual_s = 0.0
+
+    def add(self, too_long_s: float) -> None:
+        """A sleep lasted so much too long."""
+        self.usual_s += (min(max(too_long_s, 0.0), LATE_S) - self.usual_s) * _GAIN

@@ -11,6 +11,7 @@ when that socket closes.
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import select
@@ -24,7 +25,7 @@ from typing import Any
 from airserve.lab import syscalls
 from airserve.lab.capacity import capacity
 from airserve.lab.cell import Cell
-from airserve.lab.lateness import Lateness
+from airserve.lab.lateness import Lateness, Oversleeps
 from airserve.lab.link import Link
 from airserve.lab.link_document import from_document
 from airserve.lab.pipeline import Pipeline
@@ -33,6 +34,7 @@ from airserve.lab.rrc import STATE_BYTES, SharedRadio
 BIN_S = 0.1
 _MOST_AT_ONCE = 32
 _LONGEST_PACKET = 65536
+_A_WHILE_S = 3600.0
 
 
 class Mover:
@@ -52,6 +54,7 @@ class Mover:
         self._device_of: dict[bytes, int] = {}
         self._cut = False
         self._late = Lateness()
+        self._oversleeps = Oversleeps()
         self._bins: list[int] = []
         self._unwritten = 0
 
@@ -59,11 +62,11 @@ class Mover:
         """Until the control socket closes."""
         watched = [control.fileno()]
         while True:
-            timeout = None
-            if self._pipelines:
-                timeout = max(0.0, min(pipeline.next_at() for pipeline in self._pipelines) - monotonic())
-                timeout = None if timeout > 3600 else timeout
+            timeout = self._timeout()
+            asleep = monotonic()
             readable = select.select(watched, (), (), timeout)[0]
+            if timeout and not readable:
+                self._oversleeps.add(monotonic() - asleep - timeout)
             for fd in readable:
                 if fd == control.fileno():
                     line = _request(control)
@@ -74,6 +77,11 @@ class Mover:
                 else:
                     self._read(fd)
             self._write()
+
+    def _timeout(self) -> float | None:
+        """Seconds until a packet is due, less what sleeps take too long here: then they end when it is."""
+        left = min((pipeline.next_at() for pipeline in self._pipelines), default=math.inf) - monotonic()
+        return None if left > _A_WHILE_S else max(0.0, left - self._oversleeps.usual_s)
 
     def _read(self, fd: int) -> None:
         pipelines, device_of = self._pipelines, self._device_of
