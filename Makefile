@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-models lint fmt bench bench-link campaign fuzz docs clean lock proto sbom audit-dependencies
+.PHONY: help install up test test-long test-models lint fmt bench bench-link campaign fuzz docs clean lock proto sbom audit-dependencies
 
 help: ## Show what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ up: install ## Start the service with an embedded database and a demo model
 
 test: install $(TORCH) ## Run all the tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+test-long: install $(TORCH) ## Run the tests that repeat something, as often as they can
+	AIRSERVE_LONG=1 $(BIN)/pytest $(shell grep -rl how_long tests --include=test_*.py)
 
 test-models: install $(TORCH) ## Run the tests that need the large models, and no others
 	$(BIN)/pytest -m models

@@ -17,11 +17,12 @@ import pytest
 
 from tests import large_models
 from tests.conftest import Service, airserve, on_one_core, start_service
+from tests.how_long import times
 from tests.server.wire import send
 
 pytestmark = pytest.mark.models
 
-CALLS, WARM_UP, AT_ONCE, MAX_TOKENS = 200, 60, 8, 8
+CALLS, WARM_UP, AT_ONCE, MAX_TOKENS = times(80, 200), times(30, 60), 8, 8
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,10 @@ from airserve.metering.event import Outcome
 from airserve.metering.ledger import ledger_id
 from airserve.server.calls import Calls
 from tests.conftest import Service, airserve, start_service
+from tests.how_long import times
 
 THREADS = 8
-KILLS = 20
+KILLS = times(7, 20)
 CODE = """
 import os, time
 import numpy as np
