@@ -15,7 +15,7 @@ from airserve.storage import Database, tables
         Terms(currency="eur"), Terms(limits=Limits(calls_per_minute=0)), Terms(hardening=Hardening(top_k=-1)),
         Terms(hardening=Hardening(decimals=16)), Terms(priority=101), Terms(share=0), Terms(free={"calls": -1}),
         Terms(monthly_minimum_nano=-1), Terms(budget=Budget(1 << 63)), Terms(commitment=Commitment(0, 1)),
-        Terms(commitment=Commitment(1, 1_000_001)),
+        Terms(commitment=Commitment(1, 1_000_001)), Terms(min_accuracy=1.5), Terms(min_accuracy=float("nan")),
     ],
 )  # fmt: skip
 def test_terms_that_make_no_sense_are_refused(terms: Terms) -> None:

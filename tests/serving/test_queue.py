@@ -19,6 +19,11 @@ class Waiter:
     cancelled: bool = False
     priority: int = 0
     share: int = 1
+    allowed: int = 1
+
+    @property
+    def due_ns(self) -> int:
+        return self.deadline_ns
 
 
 def nothing(rows: int) -> int:

@@ -92,6 +92,8 @@ def check_terms(terms: Terms) -> None:
         raise InvalidInputError(f"a priority is -100 to 100, a higher one goes first; not {terms.priority}")
     if not 1 <= terms.share <= 1000:
         raise InvalidInputError(f"a share is 1 to 1000, not {terms.share}")
+    if terms.min_accuracy is not None and not 0 <= terms.min_accuracy <= 1:
+        raise InvalidInputError(f"min_accuracy is 0 to 1, the least accuracy of an answer; not {terms.min_accuracy}")
     if any(not 0 <= quantity <= _MAX_INT64 for quantity in terms.free.values()):
         raise InvalidInputError("what is free is a count of 0 or more")
     if not 0 <= terms.monthly_minimum_nano <= _MAX_INT64:

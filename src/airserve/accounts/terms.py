@@ -67,7 +67,8 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """The terms of one version of a plan. Money is in 1e-9 of `currency`.
 
     `priority` is the class in which calls wait: a higher one goes first. `share` is the tenant's weight within its
-    class. `free` is what each month includes, by unit (see `metering/units.py`).
+    class. `min_accuracy` is the least accuracy of a variant that answers in place of a more accurate one. `free` is
+    what each month includes, by unit (see `metering/units.py`).
     """
 
     currency: str = "EUR"
@@ -76,6 +77,7 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     hardening: Hardening = Hardening()
     priority: int = 0
     share: int = 1
+    min_accuracy: float | None = None
     free: dict[str, int] = {}
     monthly_minimum_nano: int = 0
     commitment: Commitment | None = None

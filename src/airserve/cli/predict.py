@@ -46,6 +46,8 @@ def predict(
     sealed_identity: Annotated[
         str | None, typer.Option(envvar="AIRSERVE_SEALED_IDENTITY", help="With --sealed: whose keys to trust.")
     ] = None,
+    variant: Annotated[str | None, typer.Option(help="Of a model served in several variants: this one alone.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(min=0, help="No variant less accurate than this.")] = None,
     deadline: Deadline = None,
     accuracy: Accuracy = None,
     fallback: FallbackTo = None,
@@ -60,16 +62,22 @@ def predict(
     with connect(url, key, ca, state_dir, http, timeout_ms, sealed_identity) as client:
         inputs = _fit(_read(file), client.metadata(model, version=version)["inputs"])
         link = link_options(deadline, accuracy, fallback, explain=explain)
-        outputs = client.infer(model, inputs, version=version, sealed=sealed, **link)
+        outputs = client.infer(
+            model, inputs, version=version, sealed=sealed, variant=variant, min_accuracy=min_accuracy, **link
+        )
         last = client.last
     readable = {name: _readable(array) for name, array in outputs.items()}
     if as_json:
-        told = {"timings": asdict(last)} if timings and last else {}
+        told: dict[str, Any] = {"timings": asdict(last)} if timings and last else {}
+        if outputs.variant is not None:
+            told |= {"variant": outputs.variant, "accuracy": outputs.accuracy}
         print_json({"outputs": readable, **told, **({"alternatives": explanation(outputs)} if explain else {})})
         return
     rows = len(next(iter(readable.values())))
     table = [{name: _short(values[row]) for name, values in readable.items()} for row in range(rows)]
     print_rows(table, as_json=False, title=model, empty="no rows")
+    if outputs.variant is not None:
+        console.print(f"answered by {outputs.variant}, accuracy {outputs.accuracy:g}", highlight=False)
     if explain:
         print_explanation(outputs)
     if timings and last:

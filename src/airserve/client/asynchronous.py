@@ -19,7 +19,9 @@ from airserve.client.calls import (
     new_call_id,
     new_infer_request,
     new_sealed_infer,
+    of_variant,
     refuse_sealed_key,
+    refuse_sealed_variant,
 )
 from airserve.client.chat import ChatReply, Messages, chat_request, parse_chat
 from airserve.client.embeddings import embed_request, parse_embeddings
@@ -30,7 +32,7 @@ from airserve.client.exchange import (
     parse_json,
     parse_outputs,
 )
-from airserve.client.link.answer import Answer, Told
+from airserve.client.link.answer import Answer, told_of
 from airserve.client.link.ask import LinkOptions, new_ask, refuse_sealed_link
 from airserve.client.link.asynchronous import AsyncLinkMethods
 from airserve.client.link.caller import new_link_caller
@@ -86,12 +88,15 @@ class AsyncClient(AsyncLinkMethods, AsyncAttempts):
         call_id: str | None = None,
         idempotency_key: str | None = None,
         sealed: bool = False,
+        variant: str | None = None,
+        min_accuracy: float | None = None,
         **link: Unpack[LinkOptions],
     ) -> Answer:
         """See `Client.infer`."""
         if sealed:
             refuse_sealed_key(idempotency_key)
             refuse_sealed_link(link)
+            refuse_sealed_variant(variant, min_accuracy)
             call = new_sealed_infer(model, inputs, version, outputs, call_id)
             return Answer(await self._attempt(call.request, timeout_ms, partial(self._send_sealed, call)))
         if self._adapt or link:
@@ -105,12 +110,15 @@ class AsyncClient(AsyncLinkMethods, AsyncAttempts):
                     call_id,
                     idempotency_key,
                     link,
+                    variant,
+                    min_accuracy,
                 )
             )
             self._last.set(answer.timings)
             return answer
         request = keyed(new_infer_request(model, inputs, version, outputs, call_id), idempotency_key)
-        return Answer(parse_outputs(await self._call(request, timeout_ms)), Told(timings=self.last))
+        response = await self._call(of_variant(request, variant, min_accuracy), timeout_ms)
+        return Answer(parse_outputs(response), told_of(response, self.last))
 
     def session(self, model: str, **options: Unpack[SessionOptions]) -> AsyncSession:
         """See `Client.session`: `async with client.session("digits") as session`."""

@@ -96,6 +96,23 @@ def keyed(request: HttpRequest, idempotency_key: str | None) -> HttpRequest:
     return replace(request, headers={**request.headers, "idempotency-key": idempotency_key})
 
 
+def of_variant(request: HttpRequest, variant: str | None, min_accuracy: float | None) -> HttpRequest:
+    """The request, for that variant alone or for those that are accurate enough."""
+    if min_accuracy is not None and not 0 <= min_accuracy < 1e9:
+        raise InvalidInputError(f"min_accuracy={min_accuracy} is the least accuracy of an answer, such as 0.99")
+    asked = {} if variant is None else {"airserve-variant": variant}
+    if min_accuracy is not None:
+        # Rounded down: what the manifest says has no more digits.
+        asked["airserve-min-accuracy"] = f"{int(min_accuracy * 1e9 + 1e-3) / 1e9:.9f}"
+    return replace(request, headers={**request.headers, **asked}) if asked else request
+
+
+def refuse_sealed_variant(variant: str | None, min_accuracy: float | None) -> None:
+    """Of a sealed model one variant is served."""
+    if variant is not None or min_accuracy is not None:
+        raise InvalidInputError("a sealed model has one variant; leave out variant and min_accuracy")
+
+
 def refuse_sealed_key(idempotency_key: str | None) -> None:
     """No attempt at a sealed call is like another, so none could be told from a new call."""
     if idempotency_key is not None:

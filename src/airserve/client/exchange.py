@@ -238,6 +238,12 @@ def timings(response: HttpResponse, *, round_trip_s: float, attempts: int) -> Ti
     )
 
 
+def variant_of(response: HttpResponse) -> tuple[str | None, float | None]:
+    """The variant that answered and its accuracy, where the service has several."""
+    accuracy = response.headers.get("airserve-accuracy")
+    return response.headers.get("airserve-variant"), None if accuracy is None else float(accuracy)
+
+
 def check_url(url: str, http: str) -> str:
     """The base URL without a slash at its end. Raises `InvalidInputError` for what cannot work."""
     if not url.startswith(("https://", "http://")):

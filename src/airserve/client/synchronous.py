@@ -19,7 +19,9 @@ from airserve.client.calls import (
     new_call_id,
     new_infer_request,
     new_sealed_infer,
+    of_variant,
     refuse_sealed_key,
+    refuse_sealed_variant,
 )
 from airserve.client.chat import ChatReply, Messages, chat_request, parse_chat
 from airserve.client.embeddings import embed_request, parse_embeddings
@@ -30,7 +32,7 @@ from airserve.client.exchange import (
     parse_json,
     parse_outputs,
 )
-from airserve.client.link.answer import Answer, Told
+from airserve.client.link.answer import Answer, told_of
 from airserve.client.link.ask import LinkOptions, new_ask, refuse_sealed_link
 from airserve.client.link.caller import new_link_caller
 from airserve.client.link.synchronous import LinkMethods
@@ -97,6 +99,8 @@ class Client(LinkMethods, Attempts):
         call_id: str | None = None,
         idempotency_key: str | None = None,
         sealed: bool = False,
+        variant: str | None = None,
+        min_accuracy: float | None = None,
         **link: Unpack[LinkOptions],
     ) -> Answer:
         """All outputs of `model`, or those named, as arrays (BYTES: object arrays of bytes).
@@ -106,6 +110,9 @@ class Client(LinkMethods, Attempts):
 
         Under an `idempotency_key` the service answers for a day as it did the first time, and charges once.
 
+        Where the service has several variants of a model, `variant` names the one that answers, and `min_accuracy` is
+        the least accuracy of those that may; the answer says which did.
+
         A `sealed` call can be read by the model's own process alone, and its answer by this client alone.
 
         For the options of `link` see `airserve.client.link.ask.LinkOptions`; the `Answer` says what came of them.
@@ -113,6 +120,7 @@ class Client(LinkMethods, Attempts):
         if sealed:
             refuse_sealed_key(idempotency_key)
             refuse_sealed_link(link)
+            refuse_sealed_variant(variant, min_accuracy)
             call = new_sealed_infer(model, inputs, version, outputs, call_id)
             return Answer(self._attempt(call.request, timeout_ms, partial(self._send_sealed, call)))
         if self._adapt or link:
@@ -126,12 +134,15 @@ class Client(LinkMethods, Attempts):
                     call_id,
                     idempotency_key,
                     link,
+                    variant,
+                    min_accuracy,
                 )
             )
             self._last.timings = answer.timings
             return answer
         request = keyed(new_infer_request(model, inputs, version, outputs, call_id), idempotency_key)
-        return Answer(parse_outputs(self._call(request, timeout_ms)), Told(timings=self.last))
+        response = self._call(of_variant(request, variant, min_accuracy), timeout_ms)
+        return Answer(parse_outputs(response), told_of(response, self.last))
 
     def session(self, model: str, *, on_answer: OnAnswer | None = None, **options: Unpack[SessionOptions]) -> Session:
         """Frames of a camera or a sensor: give them as they come, read the answers as they come.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from airserve.core.call import Timings
+from airserve.core.call import Reply, Timings, VariantAsked
 from airserve.core.errors import InvalidInputError, MissingKeyError
 from airserve.protocols.encoded import Headers
 
@@ -17,6 +17,7 @@ CACHE_HIT = (b"airserve-cache", b"hit")
 """The tenant asked the same of the same version before, and nothing was computed."""
 
 MAX_TIMEOUT_MS = 24 * 3600 * 1000
+_NUMBER = re.compile(rb"\d{1,9}(\.\d{1,18})?")
 _CALL_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7e]{1,255}")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -92,6 +93,29 @@ def stream_id(headers: RequestHeaders) -> str | None:
     if not _CALL_ID.fullmatch(given):
         raise InvalidInputError("Airserve-Stream is 1 to 64 letters, digits, dashes or underscores")
     return given.decode("ascii")
+
+
+def variant_asked(headers: RequestHeaders, protocol: VariantAsked | None) -> VariantAsked | None:
+    """`Airserve-Variant` and `Airserve-Min-Accuracy`, else the protocol's own fields; None where any variant does."""
+    name, least = headers.get(b"airserve-variant"), headers.get(b"airserve-min-accuracy")
+    if name is None and least is None:
+        return protocol
+    if least is not None and not _NUMBER.fullmatch(least):
+        raise InvalidInputError("Airserve-Min-Accuracy is a number such as 0.99, the least accuracy of an answer")
+    own = protocol or VariantAsked()
+    return VariantAsked(
+        own.name if name is None else name.decode("latin-1"), own.min_accuracy if least is None else float(least)
+    )
+
+
+def answered_by(reply: Reply) -> Headers:
+    """Which variant answered, and its accuracy as the manifest says; nothing where only one is served."""
+    if not reply.variant:
+        return []
+    told = [(b"airserve-variant", reply.variant.encode())]
+    if reply.accuracy is not None:
+        told.append((b"airserve-accuracy", b"%.6g" % reply.accuracy))
+    return told
 
 
 def trace_id(headers: RequestHeaders) -> str | None:

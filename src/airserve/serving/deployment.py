@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from airserve.core.call import Call, Reply
+from airserve.core.call import Call, Reply, VariantAsked
 from airserve.core.errors import (
     AirserveError,
     CancelledError,
@@ -24,12 +24,14 @@ from airserve.metering.journal import Journal
 from airserve.metering.prices import Price
 from airserve.models.catalog import DeploymentSpec
 from airserve.serving.admission import Admission
+from airserve.serving.allowance import allowed, best_of
 from airserve.serving.bounds import bytes_a_row
 from airserve.serving.meter import Answered, event_of_reply, usage_event
 from airserve.serving.queue import Batch
-from airserve.serving.run import run_batch
+from airserve.serving.run import Answering, run_batch
 from airserve.serving.scheduler import Scheduler
 from airserve.serving.statistics import Statistics
+from airserve.serving.taps import Taps
 from airserve.serving.ticket import Ticket, group_of
 from airserve.serving.warmup import Warm
 
@@ -38,17 +40,29 @@ _PATIENCE = 10
 
 
 class Deployment:
-    """Serves one version. `infer` is called on event loops, the rest on threads."""
+    """Serves one version. `infer` is called on event loops, the rest on threads.
 
-    def __init__(self, spec: DeploymentSpec, warm: Warm, journal: Journal, *, queue_capacity: int) -> None:
+    `taps` are told of calls that were answered, on the workers' threads, once the replies have been delivered.
+    """
+
+    def __init__(
+        self, spec: DeploymentSpec, warm: Warm, journal: Journal, *, queue_capacity: int, taps: Taps | None = None
+    ) -> None:
         self.spec = spec
         self.warm = warm
         self.signature = spec.manifest.signature
         self.reply_bytes_a_row = bytes_a_row(self.signature)
         self.statistics = Statistics()
+        self.taps = Taps() if taps is None else taps
         self.scheduler: Scheduler[Ticket] = Scheduler(
-            capacity=queue_capacity, max_rows=warm.max_rows, workers=warm.workers, curve=warm.curve
+            capacity=queue_capacity,
+            max_rows=warm.max_rows,
+            workers=warm.workers,
+            curve=warm.curve,
+            others=[each.curve for each in warm.variants[1:]],
         )
+        self.every_variant = (1 << len(warm.variants)) - 1
+        self._answering = _answering(spec, warm)
         self._journal = journal
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -71,8 +85,11 @@ class Deployment:
         priority: int = 0,
         share: int = 1,
         future: asyncio.Future[Reply] | None = None,
+        allowed: int | None = None,
     ) -> Reply:
         """The reply to `call`; raises the refusal, or the failure, that it met.
+
+        `allowed` is what `allowed_variants` said; every variant may answer without it.
 
         `admission` is let go of here, however the call ends. The reply arrives in `future` where the caller brings one;
         cancelled, it tells that nobody waits any more.
@@ -90,6 +107,7 @@ class Deployment:
             admission=admission,
             priority=priority,
             share=share,
+            allowed=self.every_variant if allowed is None else allowed,
         )
         try:
             with self._lock:
@@ -106,6 +124,19 @@ class Deployment:
                 admission.release(refused=True)
             raise
         return await ticket.future
+
+    def allowed_variants(self, asked: VariantAsked | None, floor: float | None) -> int:
+        """A bit for each variant that may answer a call that asks so, of a tenant whose plan grants this accuracy.
+
+        Raises `InvalidInputError` where there is none.
+        """
+        if asked is None and floor is None:
+            return self.every_variant
+        return allowed(self.spec.model, self.spec.manifest.served, asked, floor)
+
+    def is_best(self, reply: Reply, allowed: int) -> bool:
+        """Whether `reply` is of the most accurate variant that the call allowed."""
+        return reply.variant == self._answering[best_of(allowed)].variant
 
     def answer_again(self, call: Call, price: Price, admission: Admission | None, reply: Reply) -> None:
         """Record and charge a call whose `reply` was there before: it computed nothing. May wait for the disk.
@@ -142,7 +173,7 @@ class Deployment:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-        self.warm.model.close()
+        self.warm.close()
 
     def _refuse_if_closed(self, now_ns: int) -> None:
         if self._close_at_ns is not None and now_ns >= self._close_at_ns:
@@ -158,6 +189,8 @@ class Deployment:
                 more_calls, more_results = self._run(*more)
                 calls, results = calls + more_calls, results + more_results
             _deliver(calls, results)
+            if self.taps:
+                self._tell_taps(calls, results)
             _await_replacement(results)
 
     def _run(self, batch: Batch[Ticket], started_ns: int) -> tuple[list[Ticket], list[Reply | AirserveError]]:
@@ -165,9 +198,8 @@ class Deployment:
         self._drop(batch)
         if not batch.calls:
             return [], []
-        spec = self.spec
         try:
-            ran = run_batch(self.warm.model, spec.model, spec.version, batch, started_ns, self._journal)
+            ran = run_batch(self._answering[batch.variant], batch, started_ns, self._journal)
         finally:
             _let_go(batch.calls)
         now_ns = time.monotonic_ns()
@@ -188,7 +220,7 @@ class Deployment:
         its code is out of the caches each time.
         """
         now_ns = time.monotonic_ns()
-        run_ns = self.scheduler.curve.predict(self.scheduler.batch_rows)
+        run_ns = self.scheduler.run_ns
         return all(
             now_ns - call.enqueued_ns > _PATIENCE * run_ns and call.deadline_ns > now_ns + 2 * run_ns for call in calls
         )
@@ -222,6 +254,11 @@ class Deployment:
                 self._idle_workers -= 1
                 self._woken = max(0, self._woken - 1)
 
+    def _tell_taps(self, calls: Sequence[Ticket], results: Sequence[Reply | AirserveError]) -> None:
+        self.taps.offer(
+            [(ticket.call, result) for ticket, result in zip(calls, results, strict=True) if isinstance(result, Reply)]
+        )
+
     def _drop(self, batch: Batch[Ticket]) -> None:
         """Answer and record what came out of the queue too late, or for nobody."""
         if not batch.late and not batch.gone:
@@ -247,6 +284,13 @@ class Deployment:
             self._journal.append(events)
         except OverloadedError:
             self.statistics.unrecorded += len(events)
+
+
+def _answering(spec: DeploymentSpec, warm: Warm) -> list[Answering]:
+    """Who answers, by variant. Replies name the variant where there are several."""
+    if len(warm.variants) == 1:
+        return [Answering(warm.model, spec.model, spec.version)]
+    return [Answering(each.model, spec.model, spec.version, each.name, each.accuracy) for each in warm.variants]
 
 
 def _let_go(tickets: Sequence[Ticket]) -> None:

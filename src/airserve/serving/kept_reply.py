@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from airserve.core.call import Array, Reply
 
 _OBJECT_BYTES = 60
@@ -20,7 +22,7 @@ def kept(reply: Reply) -> Reply:
         if array.base is not None:
             array = array.copy()
             if own is reply:
-                own = Reply(reply.model, reply.version, dict(reply.outputs), reply.timings)
+                own = replace(reply, outputs=dict(reply.outputs))
             own.outputs[name] = array
         array.setflags(write=False)
     return own

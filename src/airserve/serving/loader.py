@@ -139,11 +139,12 @@ class Loader:
                 version=spec.version,
                 workers=warm.workers,
                 threads=warm.threads,
+                variants=[each.name for each in warm.variants],
                 batch_rows=warm.curve.best_batch(warm.max_rows),
                 row_us=round(warm.curve.per_row_ns / 1e3, 1),
                 batch_us=round(warm.curve.per_batch_ns / 1e3, 1),
             )
-            deployment = Deployment(spec, warm, self._journal, queue_capacity=self._queue_capacity)
+            deployment = Deployment(spec, warm, self._journal, queue_capacity=self._queue_capacity, taps=version.taps)
         # Counters go on where they were when the version was in memory before.
         deployment.statistics = version.statistics
         return deployment

@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Generic, Protocol, TypeVar
 
 
@@ -49,13 +50,17 @@ _REMEMBERED_TENANTS = 4096
 
 @dataclass(slots=True)
 class Batch(Generic[T]):
-    """What one look into the queue gave: the calls to run together, those too late, those whose client has gone."""
+    """What one look into the queue gave: the calls to run together, those too late, those whose client has gone.
+
+    `variant` says which variant runs it, 0 for the most accurate.
+    """
 
     calls: list[T] = field(default_factory=list)
     late: list[T] = field(default_factory=list)
     gone: list[T] = field(default_factory=list)
     rows: int = 0
     earliest_ns: int = _NEVER_NS
+    variant: int = 0
 
 
 class DeadlineQueue(Generic[T]):
@@ -94,14 +99,48 @@ class DeadlineQueue(Generic[T]):
         self._size += 1
         self.rows += call.rows
 
-    def take(self, now_ns: int, max_rows: int, predict: Callable[[int], int]) -> Batch[T]:
+    def leader(self, now_ns: int, least_ns: Callable[[T], int], batch: Batch[T]) -> T | None:
+        """The call that is served next, which stays; those before it that are late or gone are moved to `batch`.
+
+        `least_ns` is what a call takes at least. None where nobody is left.
+        """
+        while self._turns:
+            call = self._waiting[self._turns[0][-1]][0][2]
+            if call.cancelled:
+                batch.gone.append(call)
+            elif now_ns + least_ns(call) > call.deadline_ns:
+                batch.late.append(call)
+            else:
+                return call
+            flow, start, _ = self._pop()
+            self._next_turn(flow, start)
+        return None
+
+    def sample(self, most: int) -> tuple[list[T], int]:
+        """At most `most` of the calls that wait, and how many each stands for. Nothing is removed."""
+        stride = -(-self._size // most) or 1
+        waiting = chain.from_iterable(self._waiting.values())
+        return [call for _, _, call in islice(waiting, 0, None, stride)], stride
+
+    def take(
+        self,
+        now_ns: int,
+        max_rows: int,
+        predict: Callable[[int], int],
+        least_ns: Callable[[T], int] | None = None,
+        allows: Callable[[T], bool] | None = None,
+        batch: Batch[T] | None = None,
+    ) -> Batch[T]:
         """Remove and return the next batch.
 
         It holds at most `max_rows` rows (or one larger call alone), all of one group, and as many calls as the
         earliest deadline among them allows: now + predict(rows) ≤ that deadline. A call that could not be in
         time even alone is late.
+
+        Where a variant was chosen for the `leader`, `predict` is its time and `allows` says who may share the batch;
+        who could still be in time by `least_ns` is not late, but waits for another. What is taken joins `batch`.
         """
-        batch: Batch[T] = Batch()
+        batch = Batch() if batch is None else batch
         put_back: list[T] = []
         while self._turns and len(put_back) < _LOOK_AHEAD:
             flow, start, call = self._pop()
@@ -109,8 +148,10 @@ class DeadlineQueue(Generic[T]):
             admitted = full = False
             if call.cancelled:
                 batch.gone.append(call)
-            elif now_ns + predict(call.rows) > call.deadline_ns:
+            elif now_ns + (predict(call.rows) if least_ns is None else least_ns(call)) > call.deadline_ns:
                 batch.late.append(call)
+            elif allows is not None and not allows(call):
+                put_back.append(call)
             elif not batch.calls:
                 admitted = True
             elif call.group != batch.calls[0].group:

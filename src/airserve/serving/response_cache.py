@@ -23,8 +23,9 @@ OFF_LOOP_FROM = 64 << 10
 
 NOTHING_RAN = Timings(0, 0, 0)
 
-Asked = tuple[str, int, str, int | None, int | None, bytes]
-"""What was asked: model, version, its package, how the answer is hardened, and the digest of the inputs."""
+Asked = tuple[str, int, str, int | None, int | None, int, bytes]
+"""What was asked: model, version, its package, how the answer is hardened, which variants may answer, and the digest of
+the inputs."""
 
 
 class ResponseCache:
@@ -52,14 +53,14 @@ class ResponseCache:
         self._memory.forget_expired(now_ns)
 
 
-async def asked_of(spec: DeploymentSpec, hardening: Hardening, inputs: Tensors, size: int) -> Asked:
-    """What a call asks, that came in `size` bytes."""
+async def asked_of(spec: DeploymentSpec, hardening: Hardening, inputs: Tensors, size: int, allowed: int = 1) -> Asked:
+    """What a call asks, that came in `size` bytes and may be answered by the `allowed` variants, a bit each."""
     # Coded inputs come small, and strings lie outside their arrays.
     if max(size, sum(array.nbytes for array in inputs.values())) < OFF_LOOP_FROM:
         digest = inputs_digest(inputs)
     else:
         digest = await asyncio.to_thread(inputs_digest, inputs)
-    return spec.model, spec.version, spec.address, hardening.top_k, hardening.decimals, digest
+    return spec.model, spec.version, spec.address, hardening.top_k, hardening.decimals, allowed, digest
 
 
 def inputs_digest(inputs: Tensors) -> bytes:

@@ -39,7 +39,18 @@ class Ran:
     charged: dict[str, int] = field(default_factory=dict)
 
 
-def run_batch(model: Model, name: str, version: int, batch: Batch[Ticket], started_ns: int, journal: Journal) -> Ran:
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Who answers: a loaded model, and what its replies say of it. `variant` is empty where only one is served."""
+
+    model: Model
+    name: str
+    version: int
+    variant: str = ""
+    accuracy: float | None = None
+
+
+def run_batch(by: Answering, batch: Batch[Ticket], started_ns: int, journal: Journal) -> Ran:
     """Compute and record the calls of `batch`; every usage event is in the journal when this returns.
 
     A batch that fails is run again call by call, so that one bad input fails alone; one whose process was lost is not,
@@ -48,9 +59,9 @@ def run_batch(model: Model, name: str, version: int, batch: Batch[Ticket], start
     tickets = batch.calls
     ran = Ran()
     try:
-        outputs, ran.input_ns, ran.compute_ns = _timed(model, [ticket.call.inputs for ticket in tickets], batch.rows)
+        outputs, ran.input_ns, ran.compute_ns = _timed(by.model, [ticket.call.inputs for ticket in tickets], batch.rows)
         cut_ns = time.monotonic_ns()
-        ran.results = _replies(tickets, outputs, batch.rows, name, version, started_ns, ran.compute_ns)
+        ran.results = _replies(by, tickets, outputs, batch.rows, started_ns, ran.compute_ns)
         ran.output_ns = time.monotonic_ns() - cut_ns
     except ModelLostError as error:
         ran.results = [error for _ in tickets]
@@ -58,11 +69,11 @@ def run_batch(model: Model, name: str, version: int, batch: Batch[Ticket], start
         if len(tickets) == 1:
             ran.results = [_as_failure(error)]
         else:
-            ran.results = [_run_alone(model, ticket, name, version, started_ns) for ticket in tickets]
+            ran.results = [_run_alone(by, ticket, started_ns) for ticket in tickets]
     now_ns = time.monotonic_ns()
     events: list[UsageEvent] = []
     for index, ticket in enumerate(tickets):
-        result, event = _settle(ticket, settled(ticket, ran.results[index]), version, now_ns)
+        result, event = _settle(ticket, settled(ticket, ran.results[index]), by.version, now_ns)
         ran.results[index] = result
         events.append(event)
     try:
@@ -95,25 +106,26 @@ def _timed(model: Model, inputs: Sequence[Tensors], rows: int) -> tuple[Tensors,
 
 
 def _replies(
-    tickets: Sequence[Ticket], outputs: Tensors, rows: int, name: str, version: int, started_ns: int, compute_ns: int
+    by: Answering, tickets: Sequence[Ticket], outputs: Tensors, rows: int, started_ns: int, compute_ns: int
 ) -> list[Reply | AirserveError]:
+    name, version, variant, accuracy = by.name, str(by.version), by.variant, by.accuracy
     if len(tickets) == 1:
         timings = Timings(started_ns - tickets[0].enqueued_ns, compute_ns, rows)
-        return [Reply(name, str(version), outputs, timings)]
+        return [Reply(name, version, outputs, timings, variant, accuracy)]
     replies: list[Reply | AirserveError] = []
-    text = str(version)
     start = 0
     for ticket in tickets:
         end = start + ticket.rows
         cut = {output: array[start:end] for output, array in outputs.items()}
-        replies.append(Reply(name, text, cut, Timings(started_ns - ticket.enqueued_ns, compute_ns, rows)))
+        timings = Timings(started_ns - ticket.enqueued_ns, compute_ns, rows)
+        replies.append(Reply(name, version, cut, timings, variant, accuracy))
         start = end
     return replies
 
 
-def _run_alone(model: Model, ticket: Ticket, name: str, version: int, started_ns: int) -> Reply | AirserveError:
+def _run_alone(by: Answering, ticket: Ticket, started_ns: int) -> Reply | AirserveError:
     try:
-        outputs, _, compute_ns = _timed(model, [ticket.call.inputs], ticket.rows)
+        outputs, _, compute_ns = _timed(by.model, [ticket.call.inputs], ticket.rows)
     except ModelLostError as error:
         # The calls after this one need its successor, and do not pay for the time until it is there.
         if error.replaced is not None:
@@ -121,7 +133,7 @@ def _run_alone(model: Model, ticket: Ticket, name: str, version: int, started_ns
         return error
     except Exception as error:
         return _as_failure(error)
-    return _replies([ticket], outputs, ticket.rows, name, version, started_ns, compute_ns)[0]
+    return _replies(by, [ticket], outputs, ticket.rows, started_ns, compute_ns)[0]
 
 
 def _settle(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
+from collections.abc import Callable
 
 from airserve.core.call import Reply
 from airserve.core.errors import AirserveError
@@ -36,13 +37,15 @@ class Statistics:
 
     `requests` counts the stages once for each call of a batch, as a client saw them; `by_size` once for each run, by
     its rows. `last_ns` (UTC) is when the last call ended, 0 before the first. `charged` is in nano-units by currency,
-    `refused` counts the calls that a limit or a budget kept out, by the code of the error.
+    `refused` counts the calls that a limit or a budget kept out, by the code of the error. `variants` counts the
+    calls and the rows that each variant answered, where several are served. `watch`, where there is one, is told of
+    each call with its duration as it ends; it must take no time.
     """
 
     __slots__ = (
         "_refusing", "batch_buckets", "by_size", "charged", "compute_ns", "duration_buckets", "duration_ns",
         "executions", "failed_ns", "failures", "inferences", "last_ns", "queue_ns", "refused", "requests", "rows",
-        "successes", "unrecorded",
+        "successes", "unrecorded", "variants", "watch",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -51,8 +54,10 @@ class Statistics:
         self.requests = Stages()
         self.by_size: dict[int, Stages] = {}
         self.failures: dict[str, int] = {}
+        self.watch: Callable[[int, Reply | AirserveError], None] | None = None
         self.charged: dict[str, int] = {}
         self.refused: dict[str, int] = {}
+        self.variants: dict[str, tuple[int, int]] = {}
         # Refusals happen on event loops, before the deployment and its lock.
         self._refusing = threading.Lock()
         self.duration_buckets = [0] * (len(DURATION_BUCKETS_S) + 1)
@@ -87,6 +92,8 @@ class Statistics:
     def call(self, rows: int, duration_ns: int, result: Reply | AirserveError) -> None:
         """One call that was accepted, or refused by the queue, has ended."""
         self.last_ns = time.time_ns()
+        if self.watch is not None:
+            self.watch(duration_ns, result)
         if isinstance(result, AirserveError):
             self.failures[result.code] = self.failures.get(result.code, 0) + 1
             self.failed_ns += duration_ns
@@ -96,3 +103,6 @@ class Statistics:
         self.queue_ns += result.timings.queue_ns
         self.duration_ns += duration_ns
         self.duration_buckets[bisect_left(_DURATION_BUCKETS_NS, duration_ns)] += 1
+        if result.variant:
+            calls, of_variant = self.variants.get(result.variant, (0, 0))
+            self.variants[result.variant] = calls + 1, of_variant + rows

@@ -12,7 +12,9 @@ from airserve.core.errors import AirserveError, NotFoundError, OverloadedError
 from airserve.models.catalog import DeploymentSpec
 from airserve.serving.deployment import Deployment
 from airserve.serving.generation import GenerationDeployment
+from airserve.serving.loaded_variants import weights_of
 from airserve.serving.statistics import Statistics
+from airserve.serving.taps import Taps
 
 Loaded = Deployment | GenerationDeployment
 """One loaded version: of a model of tensors, or of one that generates text."""
@@ -37,13 +39,15 @@ class Version:
 
     The loader changes it, under its lock. `reason` says why it is not ready; `loaded_ns` (UTC) is when it was loaded
     last, `load_ns` how long that took, 0 where it never was; `awaited_until_ns` (monotonic) is how long somebody waits.
+    `taps` look at calls of tensors.
     """
 
     def __init__(self, spec: DeploymentSpec, begin_load: Callable[[Version, int], Loading]) -> None:
         self.spec = spec
         self.signature = spec.manifest.signature
         self.statistics = Statistics()
-        self.weight_bytes = sum(variant.size_bytes for variant in spec.manifest.variants[:1])
+        self.taps = Taps()
+        self.weight_bytes = sum(each.size_bytes for each in weights_of(spec.manifest))
         self.deployment: Loaded | None = None
         self.loading: Loading | None = None
         self.state = State.ASLEEP

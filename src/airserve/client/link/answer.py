@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from airserve.client.exchange import Timings
+from airserve.client.exchange import HttpResponse, Timings, variant_of
 from airserve.client.link.plan import RAW, Place
 from airserve.core.call import Array
 
@@ -34,6 +34,7 @@ class Told:
     codec: str = RAW
     accuracy: float | None = 1.0
     model_accuracy: float | None = None
+    variant: str | None = None
     replayed: bool = False
     late: bool = False
     elapsed_ms: float = 0.0
@@ -42,12 +43,20 @@ class Told:
     explanation: tuple[Alternative, ...] = field(default=())
 
 
+def told_of(response: HttpResponse, timings: Timings | None) -> Told:
+    """What the head of a plain answer says."""
+    variant, accuracy = variant_of(response)
+    return Told(accuracy=1.0 if accuracy is None else accuracy, variant=variant, timings=timings)
+
+
 class Answer(dict[str, Array]):
     """The outputs by name, a dictionary of arrays.
 
     `place` is where they were computed ("cloud", "device", "split"), `codec` how the inputs travelled, `accuracy` what
     that costs relative to the whole model on raw inputs (1.0; None where nobody measured it), `model_accuracy` the
-    whole model's own. `replayed` says that the service had answered an earlier attempt already, `late` that the
+    whole model's own. Where the service has several variants, `variant` is the one that answered, and `accuracy` counts
+    it: as the manifest says or, of a call that adapts to the link, relative to the most accurate one.
+    `replayed` says that the service had answered an earlier attempt already, `late` that the
     deadline had passed. `elapsed_ms` is the caller's time, `timings` the service's. `explanation` holds the
     alternatives, where it was asked for.
     """
@@ -59,6 +68,7 @@ class Answer(dict[str, Array]):
         self.codec = told.codec
         self.accuracy = told.accuracy
         self.model_accuracy = told.model_accuracy
+        self.variant = told.variant
         self.replayed = told.replayed
         self.late = told.late
         self.elapsed_ms = told.elapsed_ms

@@ -52,6 +52,8 @@ class Ask:
     explain: bool = False
     place: Place | None = None
     codec: str | None = None
+    variant: str | None = None
+    min_accuracy: float | None = None
     began: float = field(default_factory=time.monotonic)
 
 
@@ -70,8 +72,13 @@ def new_ask(
     call_id: str | None,
     idempotency_key: str | None,
     options: LinkOptions,
+    variant: str | None = None,
+    min_accuracy: float | None = None,
 ) -> Ask:
-    """The call, under `call_id` or a new id. Raises `InvalidInputError` for options that make no sense."""
+    """The call, under `call_id` or a new id. Raises `InvalidInputError` for options that make no sense.
+
+    `variant` and `min_accuracy` are of the service's variants, so no other place answers.
+    """
     deadline, accuracy = options.get("deadline"), options.get("accuracy")
     prefer, fallback = options.get("prefer", "latency"), options.get("fallback")
     if deadline is not None and not 0 < deadline < 3600:
@@ -84,6 +91,10 @@ def new_ask(
         raise InvalidInputError(f"fallback={fallback!r} is not known; use 'device' or None")
     if (place := options.get("place")) not in (None, "cloud", "device", "split"):
         raise InvalidInputError(f"place={place!r} is not known; use 'cloud', 'device' or 'split'")
+    if variant is not None or min_accuracy is not None:
+        if place not in (None, "cloud") or fallback is not None:
+            raise InvalidInputError("variant and min_accuracy are of the service; leave out place and fallback")
+        place = "cloud"
     return Ask(
         model=model,
         inputs=tensors_of(inputs),
@@ -99,4 +110,6 @@ def new_ask(
         explain=options.get("explain", False),
         place=place,
         codec=options.get("codec"),
+        variant=variant,
+        min_accuracy=min_accuracy,
     )

@@ -187,6 +187,7 @@ class LinkCaller:
                 codec=outcome.plan.codec,
                 accuracy=outcome.accuracy,
                 model_accuracy=offer.accuracy,
+                variant=outcome.variant,
                 replayed=outcome.replayed,
                 late=ask.deadline_s is not None and elapsed_s > ask.deadline_s,
                 elapsed_ms=elapsed_s * 1000,

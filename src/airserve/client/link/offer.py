@@ -44,8 +44,18 @@ class SplitOffer(msgspec.Struct, frozen=True):
     head_share: float = 0.0
 
 
+class VariantOffer(msgspec.Struct, frozen=True):
+    """A variant that may answer; how accurate it is, in the unit of the model's own accuracy."""
+
+    name: str
+    accuracy: float
+
+
 class Offer(msgspec.Struct, frozen=True):
-    """All of it. `compute_ms` is what one row takes in the service; `vision` tells how a picture becomes the input."""
+    """All of it. `compute_ms` is what one row takes in the service; `vision` tells how a picture becomes the input.
+
+    `variants` are there where several are served, the most accurate first.
+    """
 
     model: str
     version: str | int | None = None
@@ -53,6 +63,7 @@ class Offer(msgspec.Struct, frozen=True):
     compute_ms: float | None = None
     metric: str | None = None
     accuracy: float | None = None
+    variants: tuple[VariantOffer, ...] = ()
     vision: dict[str, Any] | None = None
     codecs: tuple[CodecOffer, ...] = ()
     device: DeviceOffer | None = None
@@ -65,6 +76,19 @@ class Offer(msgspec.Struct, frozen=True):
     def device_accuracy(self) -> float | None:
         """Of the device's answers, relative to the whole model's."""
         return None if self.device is None else self.relative(self.device.accuracy, self.device.metric)
+
+    def least_variant(self, asked: float | None, of_plan: float | None) -> float | None:
+        """The least accuracy of a variant with which a plan of accuracy `of_plan` reaches `asked`, which is relative.
+
+        None where nothing is asked, or one variant alone is served.
+        """
+        if asked is None or not self.variants:
+            return None
+        return self.variants[0].accuracy * min(1.0, asked / (of_plan or 1.0))
+
+    def of_variant(self, accuracy: float | None) -> float:
+        """The accuracy of the variant that answered, relative to the most accurate one."""
+        return accuracy / self.variants[0].accuracy if accuracy is not None and self.variants else 1.0
 
     def relative(self, accuracy: float | None, metric: str | None) -> float | None:
         """`accuracy` as a part of the model's own where both are in the same unit; as it is otherwise."""

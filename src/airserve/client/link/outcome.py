@@ -12,7 +12,7 @@ from airserve.core.call import Tensors
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An answer and where it comes from."""
+    """An answer and where it comes from; `variant` is there where the service has several."""
 
     outputs: Tensors
     plan: Plan
@@ -21,6 +21,7 @@ class Outcome:
     timings: Timings | None = None
     replayed: bool = False
     transport: str = ""
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from airserve.client.calls import keyed
-from airserve.client.exchange import HttpResponse, Timings, outputs_of
+from airserve.client.calls import keyed, of_variant
+from airserve.client.exchange import HttpResponse, Timings, outputs_of, variant_of
 from airserve.client.link.ask import Ask
 from airserve.client.link.codec_book import CodecBook
 from airserve.client.link.coding import CodedCall, coded_call, decoded
@@ -64,13 +64,21 @@ class OverLink:
             self.seen(ask.model).learn(
                 (told.queue_ms + told.compute_ms) / 1000, len(response.body), outputs, rows, whole=ask.outputs is None
             )
-        return Outcome(outputs, plan, option.accuracy, seconds, told, replayed, f"HTTP/{trip.kind}")
+        variant, accuracy = variant_of(response)
+        if option.accuracy is not None:
+            accuracy = option.accuracy * offer.of_variant(accuracy)
+        return Outcome(outputs, plan, accuracy, seconds, told, replayed, f"HTTP/{trip.kind}", variant)
 
     async def _send(
         self, ask: Ask, offer: Offer, priced: Priced, digests: Digests, back: Back
     ) -> tuple[HttpResponse, Timings, Trip]:
         call = await self._coded(ask, offer, priced, digests, back)
-        return await self._sender.call(keyed(call.request, ask.idempotency_key), _left_ms(ask))
+        least = ask.min_accuracy
+        if least is None and priced.plan.place == "cloud":
+            # Who asked for an accuracy is not given a variant that falls short of it.
+            least = offer.least_variant(ask.accuracy, priced.accuracy)
+        request = of_variant(keyed(call.request, ask.idempotency_key), ask.variant, least)
+        return await self._sender.call(request, _left_ms(ask))
 
     async def _coded(self, ask: Ask, offer: Offer, priced: Priced, digests: Digests | None, back: Back) -> CodedCall:
         plan, model, version, inputs = priced.plan, ask.model, ask.version, ask.inputs

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from airserve.client.calls import Settings
-from airserve.client.exchange import HttpResponse, outputs_of, raise_for, timings
+from airserve.client.exchange import HttpResponse, outputs_of, raise_for, timings, variant_of
 from airserve.client.link.answer import Told
 from airserve.client.link.coding import decoded
 from airserve.client.link.fallback import MARGIN, PASSING
@@ -290,9 +290,11 @@ class Engine:
         self._coder.acknowledged(sent)
         late = now - sent.frame.at > self._ask.deadline_s
         self._held_up(now, held_up=late)
+        variant, of_variant = variant_of(response)
         told = Told(
             codec=sent.codec,
-            accuracy=sent.accuracy,
+            accuracy=None if sent.accuracy is None else sent.accuracy * (1.0 if of_variant is None else of_variant),
+            variant=variant,
             replayed=response.headers.get("airserve-replayed") == "true",
             transport=transport,
             timings=timings(response, round_trip_s=now - sent.at, attempts=sent.attempts),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from airserve.core.call import VariantAsked
 from airserve.core.errors import InvalidInputError, NotImplementedHereError
 from airserve.core.tensor import Signature, TensorSpec, element_count
 from airserve.protocols.open_inference.classification import check_classes
@@ -106,6 +107,18 @@ def timeout_us(parameters: Mapping[str, Any]) -> int | None:
     if not isinstance(timeout, int) or isinstance(timeout, bool) or not 0 <= timeout < 1 << 53:
         raise InvalidInputError("parameter 'timeout' is an integer number of microseconds")
     return timeout
+
+
+def variant_asked(parameters: Mapping[str, Any]) -> VariantAsked | None:
+    """The parameters `variant` and `min_accuracy`; None where there is neither."""
+    name, least = parameters.get("variant"), parameters.get("min_accuracy")
+    if name is None and least is None:
+        return None
+    if name is not None and not isinstance(name, str):
+        raise InvalidInputError("parameter 'variant' is the name of a variant")
+    if least is not None and (isinstance(least, bool) or not isinstance(least, int | float) or not 0 <= least < 1e9):
+        raise InvalidInputError("parameter 'min_accuracy' is a number such as 0.99, the least accuracy of an answer")
+    return VariantAsked(name, least)
 
 
 def check_id(id_: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from airserve.core.tensor import TensorSpec
 from airserve.engines import generates
 from airserve.protocols.open_inference.metadata import platform
+from airserve.serving.allowance import accuracy_of
 from airserve.serving.deployment import Deployment
 from airserve.serving.generation import GenerationDeployment
 from airserve.serving.service import Served
@@ -20,6 +21,7 @@ _TYPE_OF = {"BYTES": "TYPE_STRING"}
 def model_config(served: Served) -> dict[str, Any]:
     """The configuration of what is served. `dims` leave the batch out where the model batches.
 
+    The parameter `variants` has those that are served, where they are several, with the accuracy of each.
     An instance runs one batch, or one generation, at a time; there is none while the weights are not in memory.
     """
     manifest, signature = served.spec.manifest, served.signature
@@ -34,10 +36,13 @@ def model_config(served: Served) -> dict[str, Any]:
         "input": [{**_tensor(spec, batched), "optional": False} for spec in signature.inputs],
         "output": [_tensor(spec, batched) for spec in signature.outputs],
         "instance_group": [{"name": manifest.name, "kind": "KIND_CPU", "count": _instances(served)}],
-        "default_model_filename": manifest.variants[0].file if manifest.variants else "",
+        "default_model_filename": manifest.served[0].file if manifest.served else "",
         "model_transaction_policy": {"decoupled": streams},
         "response_cache": {"enable": False},
     }
+    if len(manifest.served) > 1:
+        variants = ",".join(f"{each.name}:{accuracy_of(each):g}" for each in manifest.served)
+        config["parameters"] = {"variants": {"string_value": variants}}
     if signature.max_batch > 1 and not streams:
         config["dynamic_batching"] = {"max_queue_delay_microseconds": 0}
     return config

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from airserve.codecs.compression import inflate
-from airserve.core.call import Array, Tensors
+from airserve.core.call import Array, Tensors, VariantAsked
 from airserve.core.errors import InvalidInputError, NotImplementedHereError
 from airserve.core.tensor import Signature, TensorSpec
 from airserve.models.manifest import CodecEntry
@@ -30,6 +30,7 @@ from airserve.protocols.open_inference.checks import (
     refuse_reserved,
     spec_of,
     timeout_us,
+    variant_asked,
 )
 from airserve.protocols.open_inference.coded import Coded, check_accepted, check_size, codec_asked, coded_input
 from airserve.protocols.open_inference.digests import NO_INPUTS, Inputs, digest_asked
@@ -60,8 +61,9 @@ class InferRequest:
 
     `coded` are inputs that came as frames, and are not among `inputs` before somebody opens them.
 
-    `timeout_us` is the protocol's own deadline in microseconds; `reply_coding` the content coding that the client
-    prefers for the reply, None for as it is; `batched` whether the first axis of the outputs counts rows.
+    `timeout_us` is the protocol's own deadline in microseconds, `asked` what its parameters want of the variant that
+    answers; `reply_coding` the content coding that the client prefers for the reply, None for as it is; `batched`
+    whether the first axis of the outputs counts rows.
     """
 
     id: str
@@ -73,6 +75,7 @@ class InferRequest:
     reply_coding: str | None = None
     batched: bool = False
     coded: tuple[Coded, ...] = ()
+    asked: VariantAsked | None = None
 
 
 def decode_infer(
@@ -130,6 +133,7 @@ def decode_infer(
         reply_coding=reply_coding,
         batched=signature.max_batch > 0,
         coded=coded,
+        asked=asked.variant,
     )
 
 
@@ -146,6 +150,7 @@ class _Asked:
     outputs: tuple[RequestedOutput, ...]
     binary_default: bool
     timeout_us: int | None
+    variant: VariantAsked | None
 
 
 def _read(model: str, signature: Signature, json_part: bytes | memoryview, tail_size: int) -> _Asked:
@@ -168,6 +173,7 @@ def _read(model: str, signature: Signature, json_part: bytes | memoryview, tail_
         outputs=outputs,
         binary_default=flag(document.parameters, "binary_data_output"),
         timeout_us=timeout_us(document.parameters or _NOTHING),
+        variant=variant_asked(document.parameters or _NOTHING),
     )
 
 

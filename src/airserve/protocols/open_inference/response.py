@@ -60,6 +60,8 @@ def encode_infer(
     document: dict[str, Any] = {"model_name": reply.model, "model_version": reply.version, "outputs": tensors}
     if request.id:
         document["id"] = request.id
+    if reply.variant:
+        document["parameters"] = {"variant": reply.variant, "accuracy": reply.accuracy}
     return _assemble(_as_json(document, reply, tensors), raws, extra_headers, request.reply_coding)
 
 

@@ -23,6 +23,12 @@ def text(value: str) -> InferParameter:
     return InferParameter(parameter_choice=choice)
 
 
+def number(value: float) -> InferParameter:
+    """A parameter that is a number."""
+    choice: Oneof[Literal["double_param"], float] = Oneof("double_param", value)
+    return InferParameter(parameter_choice=choice)
+
+
 def boolean(value: bool) -> InferParameter:
     """A parameter that is true or false."""
     choice: Oneof[Literal["bool_param"], bool] = Oneof("bool_param", value)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from airserve.core.call import Array, Tensors
+from airserve.core.call import Array, Tensors, VariantAsked
 from airserve.core.errors import InvalidInputError, NotImplementedHereError
 from airserve.core.tensor import Signature
 from airserve.models.manifest import CodecEntry
@@ -26,6 +26,7 @@ from airserve.protocols.open_inference.checks import (
     refuse_reserved,
     spec_of,
     timeout_us,
+    variant_asked,
 )
 from airserve.protocols.open_inference.coded import Coded, check_accepted, check_size, codec_asked, coded_input
 from airserve.protocols.open_inference.digests import NO_INPUTS, Inputs, digest_asked
@@ -50,8 +51,8 @@ class InferRequest:
     """What the client asks for.
 
     `outputs` empty means all. `typed` tells that they go back element by element instead of raw; `timeout_us` is the
-    parameter `timeout`; `batched` whether the first axis of the outputs counts rows. `coded` are inputs that came as
-    frames, and are not among `inputs` before somebody opens them.
+    parameter `timeout`, `asked` what others want of the variant that answers; `batched` whether the first axis of the
+    outputs counts rows. `coded` are inputs that came as frames, and are not among `inputs` before somebody opens them.
     """
 
     id: str
@@ -62,6 +63,7 @@ class InferRequest:
     timeout_us: int | None = None
     batched: bool = False
     coded: tuple[Coded, ...] = ()
+    asked: VariantAsked | None = None
 
 
 def decode_infer(
@@ -93,6 +95,7 @@ def decode_infer(
         timeout_us=timeout_us(parameters),
         batched=signature.max_batch > 0,
         coded=coded,
+        asked=variant_asked(parameters),
     )
 
 

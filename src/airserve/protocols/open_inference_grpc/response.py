@@ -12,7 +12,7 @@ from airserve.core.tensor import datatype_of
 from airserve.protocols.open_inference.classification import classify
 from airserve.protocols.open_inference.request import RequestedOutput
 from airserve.protocols.open_inference_grpc.contents import to_contents
-from airserve.protocols.open_inference_grpc.parameters import text
+from airserve.protocols.open_inference_grpc.parameters import number, text
 from airserve.protocols.open_inference_grpc.request import InferRequest
 from airserve.protocols.protos.open_inference_pb import (
     ModelInferRequest,
@@ -28,6 +28,10 @@ def encode_infer(request: InferRequest, reply: Reply, *, labels: Sequence[str] =
     `labels` name the values of an output that is asked for as classes.
     """
     message = ModelInferResponse(model_name=reply.model, model_version=reply.version, id=request.id)
+    if reply.variant:
+        message.parameters["variant"] = text(reply.variant)
+        if reply.accuracy is not None:
+            message.parameters["accuracy"] = number(reply.accuracy)
     for output in request.outputs or [RequestedOutput(name, not request.typed) for name in reply.outputs]:
         array = reply.outputs[output.name]
         if output.classes:

@@ -101,6 +101,19 @@ CALL_ID = {
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
 }
 
+VARIANT = {
+    "name": "Airserve-Variant",
+    "in": "header",
+    "description": "The one variant that may answer, of a model that is served in several.",
+    "schema": {"type": "string"},
+}
+MIN_ACCURACY = {
+    "name": "Airserve-Min-Accuracy",
+    "in": "header",
+    "description": "The least accuracy of a variant that may answer, as the model's configuration lists it.",
+    "schema": {"type": "number", "minimum": 0},
+}
+
 
 def _content(by_media: Mapping[str, Json]) -> Json:
     return {media: {"schema": schema} for media, schema in by_media.items()}

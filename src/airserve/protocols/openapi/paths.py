@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from airserve.protocols.openapi.operation import CALL, CALL_ID, MODEL, TIMEOUT, VERSION, Body, Json, operation, ref
+from airserve.protocols.openapi.operation import (
+    CALL,
+    CALL_ID,
+    MIN_ACCURACY,
+    MODEL,
+    TIMEOUT,
+    VARIANT,
+    VERSION,
+    Body,
+    Json,
+    operation,
+    ref,
+)
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -82,7 +94,7 @@ def infer(request: Json, response: Json, parameters: tuple[Json, ...], example: 
         tag="Open Inference Protocol",
         body=Body({JSON: request, BINARY: _BYTES}, example=example),
         answers={JSON: response, BINARY: _BYTES},
-        parameters=(*parameters, TIMEOUT, CALL_ID),
+        parameters=(*parameters, TIMEOUT, CALL_ID, VARIANT, MIN_ACCURACY),
         refusals=(*CALL, 409),
     )
 
@@ -135,7 +147,7 @@ def plain() -> dict[str, Json]:
         tag=tag,
         body=Body(taken),
         answers={JSON: ref("Answer"), "text/plain": _TEXT, "application/x-npy": _BYTES},
-        parameters=(MODEL, TIMEOUT, CALL_ID),
+        parameters=(MODEL, TIMEOUT, CALL_ID, VARIANT, MIN_ACCURACY),
         refusals=(*CALL, 406),
     )
     describe = operation(

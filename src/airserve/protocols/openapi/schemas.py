@@ -88,12 +88,13 @@ COMPONENTS: dict[str, Json] = {
     "ModelConfig": _object(
         ("name", "platform", "backend", "max_batch_size", "input", "output"),
         name=_STRING, platform=_STRING, backend=_STRING, max_batch_size=_COUNT,
-        input=_list({"type": "object"}), output=_list({"type": "object"}),
+        input=_list({"type": "object"}), output=_list({"type": "object"}), parameters={"type": "object"},
     ),
     "Places": _object(
         ("model", "version", "address", "deterministic", "codecs", "device", "splits"),
         model=_STRING, version=_STRING, address=_STRING, deterministic={"type": "boolean"}, compute_ms=_MAYBE_NUMBER,
         accuracy=_MAYBE_NUMBER, metric={"type": ["string", "null"]}, vision=_MAYBE_OBJECT, text=_MAYBE_OBJECT,
+        variants=_list(_object(("name", "accuracy"), name=_STRING, accuracy={"type": "number"})),
         codecs=_list({"type": "object"}), device=_MAYBE_OBJECT, splits=_list({"type": "object"}),
     ),
     "Statistics": _object(
