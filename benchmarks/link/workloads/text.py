@@ -71,8 +71,8 @@ def _make(folder: Path) -> None:
     from airserve.engines import load_model
     from airserve.models.link_package import LinkOptions, prepare
     from airserve.models.onnx_limits import OnnxLimits
+    from airserve.models.optimise.eight_bits import quantise_weights
     from benchmarks.engine_alone import source
-    from benchmarks.link.workloads.eight_bits import quantised_weights
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -81,7 +81,7 @@ def _make(folder: Path) -> None:
     (folder / "frames.txt").write_text("\n".join(asked))
     (folder / "sample.txt").write_text("\n".join(sample))
     package = large_models.minilm()
-    quantised_weights(package / "model.onnx", folder / "device.onnx")
+    quantise_weights(package / "model.onnx", folder / "device.onnx")
     options = LinkOptions(data=folder / "sample.txt", floor=0.99, device=str(folder / "device.onnx"), codecs=None)
     prepare(package, folder / "package", options, OnnxLimits())
     model = load_model("onnx", source(package), threads=1)

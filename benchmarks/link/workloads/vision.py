@@ -96,7 +96,7 @@ def _make(folder: Path) -> None:
 
     from airserve.models.link_package import LinkOptions, prepare
     from airserve.models.onnx_limits import OnnxLimits
-    from benchmarks.link.workloads.eight_bits import quantised
+    from airserve.models.optimise.eight_bits import quantise_static
 
     source = large_models.efficientnet()
     shutil.rmtree(folder, ignore_errors=True)
@@ -111,7 +111,7 @@ def _make(folder: Path) -> None:
         for at, (_, picture, _) in enumerate(pictures):
             (folder / name / f"{at:03}.png").write_bytes(picture)
     np.save(folder / "truth.npy", np.array([best for _, _, best in frames]))
-    quantised(
+    quantise_static(
         folder / "pixels.onnx", folder / "device.onnx", [{"inputs": normalised(each)} for _, each, _ in sample[::8]]
     )
     options = LinkOptions(CANDIDATES, folder / "sample", FLOOR, str(folder / "device.onnx"))

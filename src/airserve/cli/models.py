@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from airserve.cli.optimise_report import print_variants
 from airserve.cli.output import AsJson, console, print_json, print_rows
 from airserve.cli.prices import price_text
 from airserve.cli.prices import set_command as set_price_command
@@ -53,9 +54,7 @@ def show(model: Model, state_dir: StateDir, as_json: AsJson = False) -> None:
     for kind, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
         for each in tensors:
             console.print(f"  {kind:<7} {each.name}  {each.datatype} {list(each.shape)}", highlight=False)
-    for variant in manifest.variants:
-        measured = "" if variant.accuracy is None else f", {variant.metric} {variant.accuracy:.4f}"
-        console.print(f"  variant {variant.name}  {variant.size_bytes} bytes{measured}", highlight=False)
+    print_variants(manifest)
     console.print(f"  price   {price_text(price)}", highlight=False)
     if manifest.device is not None:
         console.print(f"  device  {manifest.device}", highlight=False)

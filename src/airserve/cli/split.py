@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from airserve.cli.output import AsJson, console, print_json
+from airserve.cli.quantities import share_of
 from airserve.cli.split_report import document, print_verdict
 from airserve.cli.state import StateDir, open_catalog
 from airserve.core.errors import InvalidInputError, NotFoundError
@@ -58,13 +59,13 @@ def split(
         rates_mbps=tuple(rate or RATES_MBPS),
         rtt_s=rtt_ms / 1000,
         factor=device_factor,
-        most_drop=_share(max_accuracy_drop),
+        most_drop=share_of("--max-accuracy-drop", max_accuracy_drop),
         most_head_share=max_head_share,
         rows=rows,
         every_cut=all_cuts,
     )
     with open_catalog(state_dir) as catalog:
-        info = _version(catalog, model)
+        info = current_version(catalog, model)
         verdict = judge(info.manifest, catalog.store.open(info.address), data, asked)
         published = _publish(catalog, info, verdict, asked.floor, sign) if publish else []
     if as_json:
@@ -94,19 +95,9 @@ def _publish(
     return published
 
 
-def _version(catalog: Catalog, model: str) -> VersionInfo:
+def current_version(catalog: Catalog, model: str) -> VersionInfo:
     """The version that `prod` points at, else the newest that is not retired."""
     infos = [info for info in catalog.show(model) if info.retired_ns is None]
     if not infos:
         raise NotFoundError(f"every version of '{model}' was retired")
     return next((info for info in infos if "prod" in info.aliases), infos[-1])
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise InvalidInputError(f"--max-accuracy-drop is a share such as 1% or 0.01, not '{text[:20]}'")
-    return share

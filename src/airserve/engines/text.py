@@ -67,8 +67,16 @@ class TextModel:
                 raise InvalidInputError(f"row {row} of input 'text' is not valid UTF-8") from None
         return decoded
 
+    def graph_inputs(self, texts: Array) -> Tensors:
+        """What the graph takes for `texts` BYTES [n], every one padded to the longest: int64 [n, tokens] each."""
+        return self._padded(self._tokenizer.encode_batch_fast(self._texts(texts)))
+
     def _embed(self, encodings: Sequence[Encoding]) -> Array:
-        """One run of the graph, every text padded to the longest of them."""
+        """One run of the graph."""
+        outputs = self._session.run(self._padded(encodings), [self._output])
+        return outputs[self._output].astype(np.float32, copy=False)
+
+    def _padded(self, encodings: Sequence[Encoding]) -> Tensors:
         shape = len(encodings), max(1, *(len(encoding.ids) for encoding in encodings))
         given = {name: np.zeros(shape, np.int64) for name in self._session.inputs}
         for row, encoding in enumerate(encodings):
@@ -79,7 +87,7 @@ class TextModel:
             }
             for name, array in given.items():
                 array[row, : len(encoding.ids)] = parts[name]
-        return self._session.run(given, [self._output])[self._output].astype(np.float32, copy=False)
+        return given
 
 
 def length_groups(lengths: Sequence[int]) -> list[list[int]]:

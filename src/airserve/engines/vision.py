@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from airserve.core.call import Tensors
 from airserve.core.errors import BadPackageError
 from airserve.core.tensor import Signature, zeros
@@ -10,12 +14,15 @@ from airserve.engines.options import Vision
 from airserve.engines.pixels import Pixels
 from airserve.engines.session import Session
 
+_AXES = 4
+
 
 class VisionModel:
     """A classifier behind the step.
 
     `image` BYTES [n] -> `label` BYTES [n, k], `probability` FP32 [n, k] and `index` INT32 [n, k], best first. Decoding
-    happens here, on the worker's thread; Pillow releases the GIL for it.
+    happens here, on the worker's thread; Pillow releases the GIL for it. A graph of another fixed size than that of the
+    step gets the same part of the picture, scaled to its own: a variant may look at fewer pixels.
     """
 
     def __init__(self, session: Session, signature: Signature, vision: Vision, labels: tuple[str, ...]) -> None:
@@ -23,9 +30,9 @@ class VisionModel:
             raise BadPackageError(f"a [vision] model takes one tensor, this one {', '.join(session.inputs)}")
         self.signature = signature
         self._session = session
-        (self._input,) = session.inputs
+        ((self._input, taken),) = session.inputs.items()
         (self._output, shape), *_ = session.outputs.items()
-        self._pixels = Pixels(vision)
+        self._pixels = Pixels(_at_size_of(vision, taken))
         self._labels = Labels(vision, labels, shape)
 
     def run(self, inputs: Tensors) -> Tensors:
@@ -40,6 +47,14 @@ class VisionModel:
     def close(self) -> None:
         """Free the session."""
         self._session.close()
+
+
+def _at_size_of(vision: Vision, shape: Sequence[int | None]) -> Vision:
+    """The step for a graph that takes pictures of this shape."""
+    size = shape[-1 if vision.layout == "NCHW" else -2] if len(shape) == _AXES else None
+    if size is None or size == vision.size:
+        return vision
+    return msgspec.structs.replace(vision, size=size, resize=round(vision.resize * size / vision.size))
 
 
 class VisionTail:

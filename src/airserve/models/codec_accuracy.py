@@ -109,7 +109,7 @@ def _output(manifest: Manifest, exact: Exact, spec: TensorSpec, codec: Codec) ->
         batches.append(np.concatenate([row for row, _ in coded]) if manifest.max_batch else coded[0][0])
         sizes += [size for _, size in coded]
     pairs = [(batch, answers[spec.name]) for batch, answers in zip(batches, exact.answers, strict=True)]
-    metric = _metric_of(manifest, spec.name, pairs[0][1])
+    metric = metric_of(manifest, spec.name, pairs[0][1])
     return CodecEntry(spec.name, str(codec), _rounded(_mean(metric, pairs)), metric, round(float(np.mean(sizes)), 1))
 
 
@@ -147,18 +147,18 @@ def agreement(manifest: Manifest, answers: Sequence[Tensors], exact: Sequence[Te
     Classifiers are held to their best class, embeddings to their direction, others to the values of all outputs, of
     which the worst counts.
     """
-    name = _deciding_output(manifest, exact[0])
+    name = deciding_output(manifest, exact[0])
     names = [name] if name is not None else list(exact[0])
     found = []
     for each in names:
         pairs = [(batch[each], wanted[each]) for batch, wanted in zip(answers, exact, strict=True)]
-        metric = _metric_of(manifest, each, pairs[0][1])
+        metric = metric_of(manifest, each, pairs[0][1])
         found.append((_mean(metric, pairs), metric))
     accuracy, metric = min(found)
     return metric, accuracy
 
 
-def _deciding_output(manifest: Manifest, answers: Tensors) -> str | None:
+def deciding_output(manifest: Manifest, answers: Tensors) -> str | None:
     """The output that says which class it is, or is the embedding; None where all of them count."""
     if manifest.vision is not None:
         return "index"
@@ -172,7 +172,8 @@ def _is_scores(manifest: Manifest, array: Array) -> bool:
     return array.dtype.kind == "f" and array.ndim >= 2 and array.shape[-1] == len(manifest.labels) > 1
 
 
-def _metric_of(manifest: Manifest, name: str, array: Array) -> str:
+def metric_of(manifest: Manifest, name: str, array: Array) -> str:
+    """What answers `array` of the output `name` are compared by: `TOP_1`, `COSINE` or `RELATIVE`."""
     if (manifest.vision is not None and name == "index") or _is_scores(manifest, array):
         return TOP_1
     return COSINE if manifest.text is not None and name == "embedding" else RELATIVE
@@ -189,7 +190,7 @@ def _agreement(metric: str, answers: Array, exact: Array) -> float:
     if answers.shape != exact.shape:
         return 0.0
     if metric == TOP_1:
-        best = _best_classes(answers), _best_classes(exact)
+        best = best_classes(answers), best_classes(exact)
         return float(np.mean(best[0] == best[1]))
     if exact.dtype.kind not in "fiu":
         return float(np.mean(answers == exact))
@@ -202,7 +203,7 @@ def _agreement(metric: str, answers: Array, exact: Array) -> float:
     return 1.0 if error == 0 else max(0.0, 1.0 - error / scale) if scale > 0 else 0.0
 
 
-def _best_classes(array: Array) -> Array:
+def best_classes(array: Array) -> Array:
     """Of scores the highest; of the indices of the best classes, best first, the first."""
     return np.asarray(array.argmax(-1) if array.dtype.kind == "f" else array.reshape(len(array), -1)[:, 0])
 

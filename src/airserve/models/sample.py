@@ -30,14 +30,15 @@ def read_calls(source: Path, manifest: Manifest, *, most: int = MOST_ROWS) -> li
     if not source.exists():
         raise NotFoundError(f"{source} does not exist; give a folder of pictures, a .txt, .npy or .npz file")
     if source.is_dir():
-        return _of_elements(manifest, [file.read_bytes() for file in _spread(_pictures(source), most)], source)
+        return _of_elements(manifest, [file.read_bytes() for file in spread(pictures(source), most)], source)
     if source.suffix == ".txt":
         lines = [line for line in _text(source).splitlines() if line.strip()]
-        return _of_elements(manifest, [line.encode() for line in _spread(lines, most)], source)
+        return _of_elements(manifest, [line.encode() for line in spread(lines, most)], source)
     return _of_arrays(manifest, _arrays(source, manifest), source, most)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder and those below, by their paths. Raises `InvalidInputError` where there are none."""
     files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in _PICTURES]
     if not files:
         raise InvalidInputError(f"{folder} has no pictures ({', '.join(_PICTURES)})")
@@ -86,7 +87,7 @@ def _of_arrays(manifest: Manifest, given: dict[str, Array], source: Path, most: 
         raise InvalidInputError(
             f"the arrays in {source.name} have {sorted(counts)} rows; all have the same, at least 1"
         )
-    return [{name: rows[name][at] for name in rows} for at in _spread(range(counts.pop()), most)]
+    return [{name: rows[name][at] for name in rows} for at in spread(range(counts.pop()), most)]
 
 
 def _rows(spec: TensorSpec, array: Array, *, batches: bool) -> list[Array]:
@@ -107,5 +108,6 @@ def _rows(spec: TensorSpec, array: Array, *, batches: bool) -> list[Array]:
     return [np.ascontiguousarray(part, NUMPY_OF[spec.datatype]) for part in parts]
 
 
-def _spread(items: Sequence[T], most: int) -> Sequence[T]:
+def spread(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most `most` of the items, as far apart as they can be: which rows of a sample `read_calls` takes."""
     return items if len(items) <= most else [items[at * len(items) // most] for at in range(most)]
