@@ -40,6 +40,34 @@ def save_slow(path: Path) -> Path:
     return _save(path, nodes, [_floats("x", 1)], [_floats("y")], [matrix])
 
 
+def save_linear_slowly(path: Path, factor: float = 2.0) -> Path:
+    """y = factor · x, x of shape [-1, 4], after 12 products of 512×512 matrices."""
+    matrix = numpy_helper.from_array(np.eye(512, dtype=np.float32), "m")
+    constants = [
+        numpy_helper.from_array(np.array([value], np.float32), name)
+        for name, value in {"factor": factor, "nothing": 0.0}.items()
+    ]
+    nodes = [helper.make_node("ReduceMean", ["x"], ["mean"]), helper.make_node("Mul", ["mean", "m"], ["t0"])]
+    nodes += [helper.make_node("MatMul", [f"t{step}", "m"], [f"t{step + 1}"]) for step in range(12)]
+    nodes.append(helper.make_node("ReduceMax", ["t12"], ["most"], keepdims=0))
+    nodes.append(helper.make_node("Mul", ["most", "nothing"], ["vanished"]))
+    nodes.append(helper.make_node("Mul", ["x", "factor"], ["product"]))
+    nodes.append(helper.make_node("Add", ["product", "vanished"], ["y"]))
+    return _save(path, nodes, [_floats("x", "batch", 4)], [_floats("y", "batch", 4)], [matrix, *constants])
+
+
+def save_linear_failing(path: Path) -> Path:
+    """y = 2, of the shape of x, [-1, 4]; fails at run time for rows whose sum is not 0."""
+    table = numpy_helper.from_array(np.full((1, 4), 2.0, np.float32), "table")
+    axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["y"]),
+    ]
+    return _save(path, nodes, [_floats("x", "batch", 4)], [_floats("y", "batch", 4)], [table, axes])
+
+
 def save_failing(path: Path) -> Path:
     """y = table[i], which fails at run time for i outside 0…3."""
     table = numpy_helper.from_array(np.arange(4, dtype=np.float32), "table")

@@ -33,6 +33,22 @@ def fill(database: Database, journal_folder: Path, *, calls: int = 30) -> FoldRe
         )
         connection.execute(tables.aliases.insert().values(model="digits", alias="prod", version=1, changed_ns=1))
         connection.execute(tables.alias_changes.insert().values(model="digits", alias="prod", version=1, changed_ns=1))
+        connection.execute(
+            tables.rollouts.insert().values(
+                id="rol_1", model="digits", alias="prod", from_version=1, to_version=1, steps="[100.0]", every_ns=1,
+                guards='["error<1%"]', shadow=0, state="stopped", stage=1, stage_ns=1, started_ns=1, ended_ns=2,
+                reason="",
+            )
+        )  # fmt: skip
+        connection.execute(
+            tables.rollout_decisions.insert().values(
+                rollout_id="rol_1", at_ns=1, action="start", actor="operator:ada", stage=1, percent=100.0, reason="",
+                figures="[]",
+            )
+        )  # fmt: skip
+        connection.execute(
+            tables.rollout_counts.insert().values(rollout_id="rol_1", stage=1, node_id="n", counts='{"calls": 1}')
+        )
     record(journal_folder, acme.id, calls)
     return fold(database, journal_folder)
 

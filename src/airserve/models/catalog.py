@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from airserve.core.errors import BadPackageError, ConflictError, NotFoundError
 from airserve.engines import Source
 from airserve.engines.options import IDENTITY, Sealed, SealedSource
+from airserve.models.aliases import RUNNING, point, pointed_at, require_version, running_rollout
 from airserve.models.manifest import FILE_NAME as MANIFEST_NAME
 from airserve.models.manifest import Manifest, parse_manifest
 from airserve.models.names import check_name
@@ -180,15 +181,13 @@ class Catalog:
         """Point `alias` at `version`; a running service switches without a failed call."""
         check_name(alias, "alias")
         with self._database.write() as connection:
-            _require(connection, model, version)
-            _point(connection, model, alias, version, "model.alias", actor)
+            require_version(connection, model, version)
+            point(connection, model, alias, version, "model.alias", actor)
 
     def rollback(self, model: str, alias: str = DEFAULT_ALIAS, *, actor: str | None = None) -> int:
         """Point `alias` at the version that it pointed at before the present one; returns that version."""
         with self._database.write() as connection:
-            current = connection.execute(
-                sa.select(_aliases.version).where(_aliases.model == model, _aliases.alias == alias)
-            ).scalar()
+            current = pointed_at(connection, model, alias)
             if current is None:
                 raise NotFoundError(f"model '{model}' has no alias '{alias}'")
             former = connection.execute(
@@ -202,18 +201,21 @@ class Catalog:
             ).scalar()
             if former is None:
                 raise ConflictError(f"'{alias}' of model '{model}' never pointed at another version that still exists")
-            _point(connection, model, alias, former, "model.rollback", actor)
+            point(connection, model, alias, former, "model.rollback", actor)
             return int(former)
 
     def retire(self, model: str, version: int, *, actor: str | None = None) -> None:
         """Take a version out of use for good; one that an alias points at is refused."""
         with self._database.write() as connection:
-            _require(connection, model, version)
+            require_version(connection, model, version)
             pointing = connection.execute(
                 sa.select(_aliases.alias).where(_aliases.model == model, _aliases.version == version)
             ).scalars()
             if names := ", ".join(pointing):
                 raise ConflictError(f"version {version} of '{model}' is what {names} points at; move the alias first")
+            running = running_rollout(connection, model)
+            if running is not None and version == running.to_version:
+                raise ConflictError(f"version {version} of '{model}' is being rolled out; stop that first")
             now_ns = time.time_ns()
             connection.execute(
                 tables.versions.update()
@@ -235,11 +237,19 @@ class Catalog:
         return result
 
     def deployments(self) -> Sequence[DeploymentSpec]:
-        """What a server must have loaded: each version that an alias points at."""
+        """What a server must have loaded: each version that an alias points at, or is being rolled out to."""
+        rollouts = tables.rollouts.c
+        with self._database.read() as connection:
+            candidates = {
+                (row.model, row.to_version)
+                for row in connection.execute(
+                    sa.select(rollouts.model, rollouts.to_version).where(rollouts.state.in_(RUNNING))
+                )
+            }
         return [
             DeploymentSpec(info.model, info.version, info.address, stored.root, info.manifest, info.aliases, stored)
             for info in self._infos()
-            if info.aliases
+            if info.aliases or (info.model, info.version) in candidates
             for stored in [self.store.open(info.address)]
         ]
 
@@ -270,9 +280,9 @@ class Catalog:
                     connection, actor=actor, action="model.publish", object_id=f"{model}/{version}", after=published,
                     now_ns=now_ns,
                 )  # fmt: skip
-            _require(connection, model, version)
+            require_version(connection, model, version)
             if alias is not None:
-                _point(connection, model, alias, version, "model.alias", actor)
+                point(connection, model, alias, version, "model.alias", actor)
         return PublishedVersion(model, version, package.address, alias)
 
     def _new_version(self, connection: sa.Connection, package: Package, now_ns: int) -> int:
@@ -317,36 +327,6 @@ class Catalog:
             )
             for row in rows
         ]
-
-
-def _point(connection: sa.Connection, model: str, alias: str, version: int, action: str, actor: str | None) -> None:
-    now_ns = time.time_ns()
-    where = sa.and_(_aliases.model == model, _aliases.alias == alias)
-    current = connection.execute(sa.select(_aliases.version).where(where)).scalar()
-    if current == version:
-        return
-    if current is None:
-        connection.execute(tables.aliases.insert().values(model=model, alias=alias, version=version, changed_ns=now_ns))
-    else:
-        connection.execute(tables.aliases.update().where(where).values(version=version, changed_ns=now_ns))
-    connection.execute(
-        tables.alias_changes.insert().values(model=model, alias=alias, version=version, changed_ns=now_ns)
-    )
-    record(
-        connection, actor=actor, action=action, object_id=f"{model}@{alias}",
-        before=None if current is None else {"version": current}, after={"version": version}, now_ns=now_ns,
-    )  # fmt: skip
-
-
-def _require(connection: sa.Connection, model: str, version: int) -> None:
-    """Refuse a version that does not exist or was retired."""
-    row = connection.execute(
-        sa.select(_versions.retired_ns).where(_versions.model == model, _versions.version == version)
-    ).first()
-    if row is None:
-        raise NotFoundError(f"model '{model}' has no version {version}; see airserve models show {model}")
-    if row[0] is not None:
-        raise ConflictError(f"version {version} of model '{model}' was retired; publish a new one")
 
 
 def _no_model(model: str) -> NotFoundError:

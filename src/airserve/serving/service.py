@@ -9,6 +9,8 @@ version gives way to one that is called, and is loaded again by its own next cal
 own, so that it holds up nobody but the calls that need it: `resolve` gives them the `Version` in place of its
 deployment, and they wait for `Version.ready` within their deadline. An operator can unload a model; then it answers
 nobody until an operator loads it.
+
+While an alias is rolled out to another version, a `Detour` takes part of the tenants there (`serving/rollout/`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from airserve.core.errors import AirserveError, InvalidInputError, NotFoundError
 from airserve.metering.journal import Journal
 from airserve.models.catalog import DeploymentSpec
 from airserve.serving.loader import SHORT_GRACE_S, Loader, wait_for
+from airserve.serving.rollout.routing import Detour
 from airserve.serving.version import Key, Loaded, State, Version
 
 DEFAULT_ALIAS = "prod"
@@ -45,20 +48,41 @@ class Service:
         self._load_at_start = load_at_start
         self._versions: dict[Key, Version] = {}
         self._aliases: dict[tuple[str, str], Version] = {}
+        self._detours: dict[tuple[str, str], Detour] = {}
         self._wanted: dict[Key, DeploymentSpec] = {}
         self._unloaded: set[str] = set()
         # Held while models load: what is served changes one step at a time.
         self._changing = threading.Lock()
 
-    def resolve(self, model: str, version: str | None = None) -> Served:
-        """What serves `model`: its `prod` alias, `name@alias`, or an exact version."""
+    def resolve(self, model: str, version: str | None = None, tenant_id: str | None = None) -> Served:
+        """What serves `model`: its `prod` alias, `name@alias`, or an exact version.
+
+        Calls bring their `tenant_id`: an alias that is being rolled out may lead some tenants to its new version.
+        """
         found = self.find(model, version)
+        if self._detours and version is None and tenant_id is not None:
+            found = self._by_detour(model, found, tenant_id)
         deployment = found.deployment
         if deployment is not None:
             return deployment
         if not found.serves:
             raise found.unavailable()
         return found
+
+    def detour(self, model: str, alias: str, detour: Detour | None) -> None:
+        """Have part of the calls to an alias answered elsewhere, from the next call on; None ends that."""
+        others = {key: each for key, each in self._detours.items() if key != (model, alias)}
+        self._detours = others if detour is None else {**others, (model, alias): detour}
+
+    def keep_loaded(self, version: Version) -> None:
+        """Begin to load a version that gave way to others, as a call to it would."""
+        if version.deployment is None and version.loading is None and version.serves:
+            self._loader.begin(version, time.monotonic_ns() + _OPERATOR_WAITS_NS)
+
+    def _by_detour(self, model: str, found: Version, tenant_id: str) -> Version:
+        name, _, alias = model.partition("@")
+        detour = self._detours.get((name, alias or DEFAULT_ALIAS))
+        return detour.version if detour is not None and detour.takes(tenant_id) else found
 
     def find(self, model: str, version: str | None = None) -> Version:
         """The version that a call means, whether it serves or not. Raises `NotFoundError`."""
@@ -156,7 +180,8 @@ class Service:
         self._versions = {**self._versions, version.key: version}
         if spec.model in self._unloaded:
             version.state, version.reason = State.UNLOADED, "unloaded"
-        replaces = any((spec.model, alias) in self._aliases for alias in spec.aliases)
+        # One that no alias points at is to take the place of another by and by.
+        replaces = not spec.aliases or any((spec.model, alias) in self._aliases for alias in spec.aliases)
         if version.serves and (replaces or (self._load_at_start and self._loader.fits(version))):
             # Known to be good before it takes the place of another.
             self._loader.begin(version, time.monotonic_ns(), over_bound=replaces).exception()

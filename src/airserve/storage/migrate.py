@@ -13,7 +13,7 @@ from airserve.storage.tables.metadata import metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest revision; a test holds it against the migrations."""
 _MADE_AGAIN = {"change_counter", "installation"}
 

@@ -37,7 +37,7 @@ class GenerateRoutes:
         principal = calls.admit(request, "generate", route.model)
         with calls.in_flight():
             body = await calls.body(request)
-            served = calls.runtime.service.resolve(route.model or "", route.version)
+            served = calls.runtime.service.resolve(route.model or "", route.version, principal.tenant_id)
             asked = oip.decode_generate(request.headers, body, max_bytes=calls.max_body_bytes)
             answers = Answers(asked, served.spec.model, str(served.spec.version))
             if not generates(served.spec.manifest.engine):

@@ -74,7 +74,7 @@ class OpenInferenceApi:
         principal = calls.admit(request, "infer", route.model)
         with calls.in_flight():
             body = await calls.body(request)
-            deployment = self._runtime.service.resolve(route.model or "", route.version)
+            deployment = self._runtime.service.resolve(route.model or "", route.version, principal.tenant_id)
             if generates(deployment.spec.manifest.engine):
                 raise NotImplementedHereError(
                     "HTTP end point doesn't support models with decoupled transaction policy; "
@@ -98,7 +98,7 @@ class OpenInferenceApi:
             if decoded.coded:
                 inputs = await opened(inputs, decoded.coded, calls.frame_references(request, principal))
             reply, headers = await calls.infer(
-                request, principal, deployment, body, inputs, decoded.rows, decoded.timeout_us
+                request, principal, deployment, body, inputs, decoded.rows, decoded.timeout_us, asked=decoded.asked
             )
             encode = partial(oip.encode_infer, decoded, reply, headers, labels=manifest.labels)
             return await answered(decoded.outputs, reply, encode) if decoded.outputs else encode()

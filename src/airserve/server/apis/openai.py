@@ -12,7 +12,7 @@ import numpy as np
 
 from airserve.accounts import Principal
 from airserve.accounts.routes import Route as Scoped
-from airserve.core.call import Array, Timings
+from airserve.core.call import Array, Reply, Timings
 from airserve.core.errors import AirserveError, NotFoundError
 from airserve.core.generation import Piece
 from airserve.core.tensor import Signature
@@ -141,10 +141,10 @@ class OpenAiApi:
             if name is None:
                 raise _wrong_model(asked.model, "does not turn texts into embeddings", deployment.signature)
             openai.check_dimensions(asked.dimensions, deployment.signature)
-            embeddings, tokens, timings = await self._embed(request, principal, deployment, body, name, asked.texts)
+            embeddings, tokens, least = await self._embed(request, principal, deployment, body, name, asked.texts)
             encoded = openai.encode_embeddings(asked, embeddings, tokens)
-            timing = wire.server_timing(timings, time.monotonic_ns() - request.started_ns)
-            return replace(encoded, headers=[*encoded.headers, timing])
+            timing = wire.server_timing(least.timings, time.monotonic_ns() - request.started_ns)
+            return replace(encoded, headers=[*encoded.headers, timing, *wire.answered_by(least)])
 
     async def _embed(
         self,
@@ -154,19 +154,20 @@ class OpenAiApi:
         body: bytes | memoryview,
         name: str,
         texts: list[str],
-    ) -> tuple[Array, int, Timings]:
-        """The embeddings of `texts` [n, d], their tokens, and where the time went.
+    ) -> tuple[Array, int, Reply]:
+        """The embeddings of `texts` [n, d], their tokens, and the least accurate reply, with the time that all took.
 
         More texts than one run of the model takes become several calls, one after another: a long list must not
         push the calls of others out of the queue.
         """
         size = deployment.signature.max_batch or 1
-        embeddings, tokens, timings = [], 0, Timings()
+        embeddings, tokens, timings, replies = [], 0, Timings(), []
         for start in range(0, len(texts), size):
             part = np.array([text.encode() for text in texts[start : start + size]], dtype=object)
             # Each call is metered under the bytes that it brings.
             sent = body if len(texts) <= size else b"%d:" % start + b"\0".join(part)
             reply, _ = await self._calls.infer(request, principal, deployment, sent, {name: part}, len(part))
+            replies.append(reply)
             embeddings.append(reply.outputs[openai.OUTPUT])
             tokens += int(reply.outputs[openai.TOKENS].sum()) if openai.TOKENS in reply.outputs else 0
             timings = Timings(
@@ -174,7 +175,8 @@ class OpenAiApi:
                 timings.compute_ns + reply.timings.compute_ns,
                 max(timings.batch_rows, reply.timings.batch_rows),
             )
-        return np.concatenate(embeddings), tokens, timings
+        least = min(replies, key=lambda reply: 1.0 if reply.accuracy is None else reply.accuracy)
+        return np.concatenate(embeddings), tokens, replace(least, timings=timings)
 
     def _document(self, request: Request, body: bytes | memoryview) -> dict[str, Any]:
         return openai.read_document(request.headers, body, max_bytes=self._calls.max_body_bytes)
@@ -182,11 +184,11 @@ class OpenAiApi:
     def _opened(self, principal: Principal, model: str) -> Served:
         """The deployment behind `model`, where the key opens it."""
         self._runtime.gate.opens(principal, model)
-        return self._resolve(model)
+        return self._resolve(model, principal.tenant_id)
 
-    def _resolve(self, model: str) -> Served:
+    def _resolve(self, model: str, tenant_id: str | None = None) -> Served:
         try:
-            return self._runtime.service.resolve(model)
+            return self._runtime.service.resolve(model, None, tenant_id)
         except NotFoundError as error:
             raise openai.UnknownModelError(error.message) from None
 

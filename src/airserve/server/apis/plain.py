@@ -49,7 +49,7 @@ class PlainApi:
         principal = calls.admit(request, "infer", route.model)
         with calls.in_flight():
             body = await calls.body(request)
-            deployment = self._runtime.service.resolve(route.model, route.version)
+            deployment = self._runtime.service.resolve(route.model, route.version, principal.tenant_id)
             manifest = deployment.spec.manifest
             if generates(manifest.engine):
                 raise UnsupportedEncodingError(

@@ -32,6 +32,7 @@ from airserve.storage.tables.ledger import closed_periods, ledger_accounts, ledg
 from airserve.storage.tables.limits import budget_windows, idempotent_answers, leases, nodes, rate_states
 from airserve.storage.tables.metadata import metadata
 from airserve.storage.tables.models import alias_changes, aliases, models, versions
+from airserve.storage.tables.rollouts import rollout_counts, rollout_decisions, rollouts
 from airserve.storage.tables.usage import journal_marks, prices, unfinished_calls, usage_events
 
 __all__ = [
@@ -67,6 +68,9 @@ __all__ = [
     "prices",
     "projects",
     "rate_states",
+    "rollout_counts",
+    "rollout_decisions",
+    "rollouts",
     "subscriptions",
     "tenants",
     "unfinished_calls",

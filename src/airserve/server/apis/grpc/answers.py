@@ -88,7 +88,8 @@ class Answers:
     def _admit(self, message: ModelInferRequest, route: Route) -> tuple[Principal, Served]:
         """Who calls, and what serves the model that the message names."""
         principal = self._calls.admit(arrival(), route, message.model_name)
-        return principal, self._calls.runtime.service.resolve(message.model_name, message.model_version or None)
+        service = self._calls.runtime.service
+        return principal, service.resolve(message.model_name, message.model_version or None, principal.tenant_id)
 
     def _route(self, message: ModelInferRequest) -> Route:
         """What a message on a stream asks for; that there is no such model is told to whoever may ask."""
@@ -118,7 +119,7 @@ class Answers:
             inputs = await opened(asked.inputs, asked.coded, self._calls.frame_references(request, principal))
             timeout_us = _timeout_us(ctx, request, asked.timeout_us)
             reply, headers = await self._calls.infer(
-                request, principal, served, message.to_binary(), inputs, asked.rows, timeout_us
+                request, principal, served, message.to_binary(), inputs, asked.rows, timeout_us, asked=asked.asked
             )
             encode = partial(oip.encode_infer, asked, reply, labels=manifest.labels)
             return await answered(asked.outputs, reply, encode), headers
