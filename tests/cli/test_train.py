@@ -142,6 +142,8 @@ def test_a_private_run_says_what_it_cost_and_writes_it_into_the_manifest(tmp_pat
     assert {**spent, "mechanism": "DP-SGD"} == {**report["privacy"], "mechanism": "DP-SGD"}  # type: ignore[dict-item]
     assert 2.9 < spent["epsilon"] <= 3.01
     assert (spent["delta"], spent["rows"]) == (1e-5, 1438)
+    # Exact counts of the rows are not covered by ε.
+    assert not (tmp_path / "p" / "baseline.json").exists()
     assert airserve("publish", str(tmp_path / "p"), "--state-dir", str(tmp_path / "s"), "--json")["version"] == 1
 
 

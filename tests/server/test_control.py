@@ -51,6 +51,16 @@ NEEDED = {
     ("DELETE", "/control/tenants/{tenant}/webhooks/{endpoint}"): Action.WEBHOOKS,
     ("GET", "/control/tenants/{tenant}/log"): Action.LOG,
     ("GET", "/control/log"): Action.LOG,
+    ("GET", "/control/models"): Action.MODELS,
+    ("GET", "/control/models/{model}"): Action.MODELS,
+    ("GET", "/control/models/{model}/drift"): Action.MODELS,
+    ("GET", "/control/drift"): Action.MODELS,
+    ("GET", "/control/rollouts"): Action.MODELS,
+    ("GET", "/control/models/{model}/rollout"): Action.MODELS,
+    ("POST", "/control/models/{model}/rollout"): Action.MODELS,
+    ("DELETE", "/control/models/{model}/rollout"): Action.MODELS,
+    ("POST", "/control/models/{model}/rollout/next"): Action.MODELS,
+    ("GET", "/control/models/{model}/rollouts"): Action.MODELS,
 }
 OPERATORS_ALONE = {Action.TENANTS, Action.PLANS, Action.ISSUE, Action.MODELS}
 BODIES: dict[str, Any] = {
@@ -66,6 +76,8 @@ BODIES: dict[str, Any] = {
     "/budgets": {"limit_nano": 10**9, "mode": "strict"},
     "/billing": {"legal_name": "Alpha Ltd", "address": "1 Way\nTown"},
     "/tenants/{tenant}": {"status": "active"},
+    "/rollout": {"version": 2},
+    "/rollout/next": {},
 }
 
 

@@ -82,6 +82,7 @@ def test_a_plan_is_published_with_its_terms_and_prices(database: Database, tmp_p
         ('code = "team"', 'code = "Team!"', "code"),
         ('code = "team"', "code = ", "no plan"),
         ("top_k = 5", "top_k = 0", "top_k"),
+        ('code = "team"', 'min_accuracy = 98\ncode = "team"', "min_accuracy is 0 to 1"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused_whole(tmp_path: Path, old: str, new: str, said: str) -> None:

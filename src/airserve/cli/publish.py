@@ -13,7 +13,9 @@ import msgspec
 import typer
 
 from airserve.cli.output import AsJson, console, print_json
+from airserve.cli.publish_baseline import with_baseline
 from airserve.cli.publish_link import link_options, with_link
+from airserve.cli.publish_variants import with_variants
 from airserve.cli.state import StateDir, open_catalog
 from airserve.core.errors import InvalidInputError
 
@@ -64,6 +66,13 @@ def publish(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same inputs always give the same outputs.")
     ] = False,
+    serve: Annotated[
+        str | None, typer.Option(help="Variants that answer, such as original,int8: a smaller one where time is short.")
+    ] = None,
+    floor: Annotated[float | None, typer.Option(help="No variant that is served is less accurate than this.")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="A sample of the training data, as --data, for drift to be told by.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish a model; a running service loads it, switches without a failed call, and unloads the old one.
@@ -72,7 +81,9 @@ def publish(
     Example: `airserve publish digits/` or `airserve publish model.onnx --name scorer --alias canary` or
     `airserve publish model.onnx --vision vision.toml --labels labels.txt --name cats` or
     `airserve publish model.gguf --name gemma --context 8192 --slots 8` or
-    `airserve publish digits/ --codecs auto --data sample.npy --device small.onnx`
+    `airserve publish digits/ --codecs auto --data sample.npy --device small.onnx` or
+    `airserve publish digits/ --serve original,int8 --floor 0.98` or
+    `airserve publish digits/ --baseline training.npy`
     """
     options = link_options(codecs, data, min_accuracy, device, deterministic=deterministic)
     changes = {"name": name, "max_batch": max_batch, "default_deadline_ms": default_deadline_ms}
@@ -80,7 +91,9 @@ def publish(
         _with_step(path, vision, labels, tokenizer, max_tokens) as stepped,
         _with_language(stepped, context, slots) as spoken,
         open_catalog(state_dir) as catalog,
-        with_link(spoken, catalog, options, {**changes, "sealed": _sealed(sealed)}, quiet=as_json) as source,
+        with_link(spoken, catalog, options, {**changes, "sealed": _sealed(sealed)}, quiet=as_json) as linked,
+        with_variants(linked, catalog, serve, floor) as chosen,
+        with_baseline(chosen, catalog, baseline, {**changes, "sealed": _sealed(sealed)}) as source,
     ):
         published = catalog.publish(
             source,

@@ -148,7 +148,7 @@ def _train(dataset: Dataset, output: Path, name: str, recipe: Recipe, on_epoch: 
     predicted = predict_for_people(network, scaling.apply(dataset.x[test]), labels, target_scaling)
     score, rmse, confusion = _measure(predicted, dataset.targets[test], labels)
     metric: Literal["accuracy", "r2"] = "accuracy" if labels is not None else "r2"
-    parity, size = _export(network, output, name, dataset, scaling, target_scaling, (metric, score), privacy)
+    parity, size = _export(network, output, name, dataset, learn, scaling, target_scaling, (metric, score), privacy)
     return Report(
         package=output,
         metric=metric,
@@ -270,11 +270,13 @@ def _export(
     output: Path,
     name: str,
     dataset: Dataset,
+    learn: Array,
     scaling: Scaling,
     target_scaling: Scaling | None,
     measured: tuple[str, float],
     privacy: Privacy | None,
 ) -> tuple[float, int]:
+    from airserve.cli.training_baseline import training_baseline
     from airserve.models.manifest import DEFAULT_MAX_BATCH, Manifest, Variant, tensor
     from airserve.models.package import write_package
 
@@ -302,5 +304,13 @@ def _export(
             columns=dataset.columns if len(dataset.columns) <= _MAX_COLUMNS else (),
             description=f"columns of x: {', '.join(dataset.columns)}"[:2000],
         )
-        write_package(output, manifest, {"model.onnx": path})
+        files: dict[str, bytes | Path] = {"model.onnx": path}
+        if privacy is None:
+            # Counts of rows are exact, and ε does not cover them.
+            files |= training_baseline(
+                manifest,
+                dataset.x[learn],
+                lambda x: predict_for_people(network, scaling.apply(x), labels, target_scaling),
+            )
+        write_package(output, manifest, files)
     return parity, size

@@ -2,6 +2,7 @@
 
     airserve.toml     the manifest
     model.onnx …      weights
+    baseline.json     how inputs looked in training, if anybody measured that (`baseline.py`)
     SHA256SUMS        of every other file, in the format of sha256sum(1); its own SHA-256 is the package's address
     airserve.sig.json who signed it, if anybody did (`signature.py`); no part of the address
 
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from airserve.core.errors import AirserveError, BadPackageError, ConflictError, NotFoundError, UnsafeFormatError
+from airserve.models.baseline import BASELINE_NAME, parse_baseline
 from airserve.models.formats import refuse_unsafe
 from airserve.models.manifest import FILE_NAME, Manifest, check_manifest, parse_manifest, render_manifest
 
@@ -116,6 +118,8 @@ def open_package(folder: Path, *, max_bytes: int = MAX_BYTES) -> Package:
         raise BadPackageError(f"[text] names the tokenizer '{manifest.text.tokenizer}', which is not there")
     if manifest.split is not None and manifest.split.head not in listed:
         raise BadPackageError(f"[split] names the head '{manifest.split.head}', which is not there")
+    if BASELINE_NAME in listed:
+        parse_baseline((folder / BASELINE_NAME).read_bytes(), manifest)
     return Package(folder, manifest, hashlib.sha256(sums).hexdigest(), tuple(sorted(listed)))
 
 

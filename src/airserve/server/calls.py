@@ -14,7 +14,7 @@ from hashlib import blake2b
 
 from airserve.accounts import Principal
 from airserve.accounts.routes import Route
-from airserve.core.call import Call, Reply, Tensors
+from airserve.core.call import Call, Reply, Tensors, VariantAsked
 from airserve.core.errors import BudgetExhaustedError, InvalidInputError, OverloadedError, RateLimitedError
 from airserve.core.generation import Generation, Piece
 from airserve.protocols import headers as wire
@@ -24,6 +24,7 @@ from airserve.server.once import ToItsEnd, once
 from airserve.server.runtime import Runtime
 from airserve.serving import bounds
 from airserve.serving.admission import Admission
+from airserve.serving.allowance import allowed
 from airserve.serving.frame_references import StreamReferences
 from airserve.serving.generation import GenerationDeployment
 from airserve.serving.hardening import harden
@@ -83,17 +84,19 @@ class Calls:
         rows: int,
         timeout_us: int | None = None,
         *,
+        asked: VariantAsked | None = None,
         identity: bytes | None = None,
     ) -> tuple[Reply, Headers]:
         """Run one call of tensors to its end: the reply, and the headers that every reply carries.
 
         Attempts at one call, which bring the same call id and body, run it once and get the same reply.
 
-        `identity` is what all attempts at the call have in common, where that is not the body.
+        `asked` is what the protocol has of wishes for a variant; `identity` is what all attempts at the call have in
+        common, where that is not the body.
         """
         headers = request.headers
         request_id = wire.request_id(headers, new_id)
-        call = self._call(request, principal, deployment, body, inputs, rows, timeout_us, identity)
+        call = self._call(request, principal, deployment, body, inputs, rows, timeout_us, identity, asked)
         run = partial(self._answer, request, principal, deployment, call, identity)
         if identity is None and (b"airserve-call-id" in headers or b"idempotency-key" in headers):
             # Two attempts at a sealed call are sealed apart, and so are their answers.
@@ -106,6 +109,8 @@ class Calls:
             said.append(wire.REPLAYED)
         elif not reply.timings.batch_rows:
             said.append(wire.CACHE_HIT)
+        if reply.variant:
+            said += wire.answered_by(reply)
         return reply, said
 
     async def _answer(
@@ -126,9 +131,10 @@ class Calls:
             )
         price = self.runtime.prices.of(call.model, principal.account.plan_id)
         terms, cache = principal.account.terms, self.runtime.memories.responses
+        variants = deployment.allowed_variants(call.asked, terms.min_accuracy)
         asked = None
         if cache.serves and identity is None and deployment.spec.manifest.deterministic:
-            asked = await asked_of(deployment.spec, terms.hardening, call.inputs, call.bytes_in)
+            asked = await asked_of(deployment.spec, terms.hardening, call.inputs, call.bytes_in, variants)
         standing = self._standing(request, principal)
         admission = None
         if standing is not None:
@@ -140,7 +146,7 @@ class Calls:
         else:
             try:
                 reply = await deployment.infer(
-                    call, price, admission, priority=terms.priority, share=terms.share, future=future
+                    call, price, admission, priority=terms.priority, share=terms.share, future=future, allowed=variants
                 )
             except asyncio.CancelledError:
                 if future is None:
@@ -148,7 +154,8 @@ class Calls:
                 reply = future.reply_after_all()
             if terms.hardening.top_k is not None or terms.hardening.decimals is not None:
                 reply = replace(reply, outputs=await asyncio.to_thread(harden, reply.outputs, terms.hardening))
-            if asked is not None:
+            if asked is not None and deployment.is_best(reply, variants):
+                # An answer that haste made worse is not given again to who has time.
                 cache.put(call.tenant_id, asked, reply, time.monotonic_ns())
         if principal.payload_logging is not None and identity is None:
             # What is sealed is not kept: nobody here could read it.
@@ -179,6 +186,10 @@ class Calls:
                 f"model '{deployment.spec.model}' generates no text; send it tensors, with POST "
                 f"/v2/models/{deployment.spec.model}/infer"
             )
+        terms = principal.account.terms
+        if call.asked is not None or terms.min_accuracy is not None:
+            # Text is of the one variant that is served; who will not have that is told so.
+            allowed(call.model, deployment.spec.manifest.served, call.asked, terms.min_accuracy)
         price = self.runtime.prices.of(call.model, principal.account.plan_id)
         with self.in_flight():
             owned = replace(generation, owner=call.tenant_id)
@@ -187,7 +198,6 @@ class Calls:
             if standing is not None:
                 most = bounds.of_generation(call, generation, deployment.spec, price, time.monotonic_ns())
                 admission = await self._admission(standing, most, call.deadline_ns, deployment.statistics)
-            terms = principal.account.terms
             answer = deployment.generate(
                 call, owned, price, admission, priority=terms.priority, share=terms.share, streamed=streamed
             )
@@ -227,6 +237,7 @@ class Calls:
         rows: int,
         timeout_us: int | None,
         identity: bytes | None = None,
+        asked: VariantAsked | None = None,
     ) -> Call:
         headers, model = request.headers, deployment.spec.model
         return Call(
@@ -239,6 +250,7 @@ class Calls:
             key_id=principal.key_id,
             project_id=principal.project_id,
             bytes_in=len(body),
+            asked=wire.variant_asked(headers, asked),
         )
 
     def _deadline_ms(self, deployment: Served) -> int:

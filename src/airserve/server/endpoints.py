@@ -13,6 +13,7 @@ from airserve.protocols import headers as wire
 from airserve.protocols.encoded import Encoded
 from airserve.protocols.target import check_target
 from airserve.server.apis.base import Api
+from airserve.server.apis.console import ConsoleApi
 from airserve.server.apis.control import ControlApi
 from airserve.server.apis.docs import DocsApi, OpenApiApi
 from airserve.server.apis.open_inference import OpenInferenceApi
@@ -30,7 +31,10 @@ log = structlog.get_logger("airserve.server")
 
 
 class Endpoints:
-    """Answers requests from one runtime. Every route is denied without a key, except health, protos and docs."""
+    """Answers requests from one runtime.
+
+    Every route is denied without a key, except health, protos, docs and the files of the console.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._guesses = runtime.guesses
@@ -49,6 +53,7 @@ class Endpoints:
             MetricsApi(runtime),
             DrainApi(runtime),
             ControlApi(runtime),
+            ConsoleApi(),
         )
 
     async def handle(self, request: Request) -> Encoded:

@@ -13,9 +13,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from airserve.server.drift_metrics import drift_families
 from airserve.server.runtime import Runtime
 from airserve.serving.deployment import Deployment
 from airserve.serving.generation import GenerationDeployment
+from airserve.serving.rollout.rollouts import Rollouts
 from airserve.serving.statistics import BATCH_BUCKETS, DURATION_BUCKETS_S
 from airserve.serving.version import Loaded
 
@@ -36,8 +38,11 @@ class RuntimeCollector(Collector):
         yield from _counters(deployments)
         yield _failures(deployments)
         yield from _money(deployments)
+        yield from _variants(deployments)
         yield from _gauges(deployments)
         yield from _histograms(deployments)
+        yield from drift_families(self._runtime.drift.watches)
+        yield from _rollouts(self._runtime.rollouts)
         in_flight = GaugeMetricFamily("airserve_calls_in_flight", "Calls that came in and were not answered yet")
         in_flight.add_metric([], self._runtime.in_flight)
         yield in_flight
@@ -46,6 +51,20 @@ class RuntimeCollector(Collector):
         )
         warned.add_metric([], self._runtime.admissions.warned)
         yield warned
+
+
+def _rollouts(rollouts: Rollouts) -> Iterator[Metric]:
+    percent = GaugeMetricFamily(
+        "airserve_rollout_percent", "How many percent of the callers a new version answers", labels=["model", "alias"]
+    )
+    for (model, alias), value in sorted(rollouts.percents().items()):
+        percent.add_metric([model, alias], value)
+    decisions = CounterMetricFamily(
+        "airserve_rollout_decisions", "What this server decided of rollouts", labels=["model", "alias", "action"]
+    )
+    for labels, count in sorted(rollouts.decided.copy().items()):
+        decisions.add_metric(list(labels), count)
+    yield from (percent, decisions)
 
 
 def _counters(deployments: list[Loaded]) -> Iterator[Metric]:
@@ -85,6 +104,18 @@ def _money(deployments: list[Loaded]) -> Iterator[Metric]:
         for reason, count in sorted(each.statistics.refused.items()):
             refused.add_metric([*_labels(each), reason], count)
     yield from (charged, refused)
+
+
+def _variants(deployments: list[Loaded]) -> Iterator[Metric]:
+    """Who answered, where several variants are served. Their names are the manifest's, so there are few."""
+    labels = [*_LABELS, "variant"]
+    calls = CounterMetricFamily("airserve_variant_calls", "Calls that a variant answered", labels=labels)
+    rows = CounterMetricFamily("airserve_variant_rows", "Rows that a variant answered", labels=labels)
+    for each in deployments:
+        for variant, (called, answered) in sorted(each.statistics.variants.items()):
+            calls.add_metric([*_labels(each), variant], called)
+            rows.add_metric([*_labels(each), variant], answered)
+    yield from (calls, rows)
 
 
 def _gauges(deployments: list[Loaded]) -> Iterator[Metric]:

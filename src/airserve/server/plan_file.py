@@ -66,6 +66,7 @@ class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: str = "EUR"
     priority: int = 0
     share: int = 1
+    min_accuracy: float | None = None
     monthly_minimum: str = "0"
     free: dict[str, int] = {}
     limits: Limits = Limits()
@@ -87,6 +88,7 @@ class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             hardening=self.hardening,
             priority=self.priority,
             share=self.share,
+            min_accuracy=self.min_accuracy,
             free=self.free,
             monthly_minimum_nano=nano_of(self.monthly_minimum),
             commitment=None

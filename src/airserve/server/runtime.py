@@ -18,7 +18,7 @@ from airserve.metering.journal import Journal
 from airserve.metering.ledger import fold, last_epoch
 from airserve.metering.prices import PriceBook, load_prices
 from airserve.metering.unfinished import end_unfinished
-from airserve.models.catalog import DeploymentSpec
+from airserve.models.catalog import Catalog, DeploymentSpec
 from airserve.server.guesses import Guesses
 from airserve.server.idempotency import Idempotency
 from airserve.server.installation import (
@@ -36,7 +36,9 @@ from airserve.server.payload_writer import PayloadWriter
 from airserve.server.settings import Settings
 from airserve.server.treasurer import Treasurer
 from airserve.serving.admission import Admissions
+from airserve.serving.drift.watches import DriftWatches
 from airserve.serving.gate import Gate
+from airserve.serving.rollout.rollouts import Rollouts
 from airserve.serving.service import Service
 from airserve.storage import Database
 from airserve.storage.audit_checkpoints import sign_newest
@@ -80,10 +82,13 @@ class Runtime:
             memory_bytes=None if bound is None else int(bound * 1e6),
             load_at_start=settings.load_models == "start",
         )
+        self.drift = DriftWatches()
         # A model may take minutes to load; keys and prices are followed all the same.
         self._switching = ThreadPoolExecutor(1, "switch")
+        self.rollouts = Rollouts(self._database, self.service, node)
         self._refresh()
         self._switching.submit(lambda: None).result()
+        self.rollouts.start()
         self._keeper = Keeper(self._database.change_counter, self._refresh, self._note_last_used)
         self._keeper.start()
 
@@ -113,6 +118,7 @@ class Runtime:
         self.gate.directory = load_directory(self._database, self._pepper)
         self.prices = load_prices(self._database)
         self._switching.submit(self._reconcile, self._catalog.deployments())
+        self.rollouts.follow()
         self._sign_log()
 
     def _sign_log(self) -> None:
@@ -128,6 +134,7 @@ class Runtime:
     def _reconcile(self, specs: Sequence[DeploymentSpec]) -> None:
         try:
             self.service.reconcile(specs)
+            self.drift.follow(self.service.all_versions())
         except Exception:
             log.exception("the models that are served could not be changed")
 
@@ -145,6 +152,11 @@ class Runtime:
     def pepper(self) -> bytes:
         """The secret under which keys are hashed."""
         return self._pepper
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is published."""
+        return self._catalog
 
     @property
     def ready(self) -> bool:
@@ -185,8 +197,10 @@ class Runtime:
         self._keeper.stop()
         with suppress(OverloadedError):
             self._note_last_used()
+        self.rollouts.close()
         self._switching.shutdown()
         self.service.close()
+        self.drift.close()
         self._treasurer.stop()
         self.idempotency.close()
         self.payloads.close()

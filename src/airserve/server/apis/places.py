@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from airserve.protocols.open_inference import Route
 from airserve.server.apis.device import device_bundle
 from airserve.server.calls import Calls
 from airserve.server.http import Request
+from airserve.serving.allowance import accuracy_of
 from airserve.serving.deployment import Deployment
 from airserve.serving.service import Served
 from airserve.serving.version import Version
@@ -48,7 +50,7 @@ class PlacesRoutes:
         )
         served = self._runtime.service.resolve(route.model or "", route.version)
         spec, manifest = served.spec, served.spec.manifest
-        weights = manifest.variants[0] if manifest.variants else Variant("", "", 0)
+        weights = manifest.served[0] if manifest.served else Variant("", "", 0)
         return oip.json_reply(
             {
                 "model": spec.model,
@@ -58,6 +60,7 @@ class PlacesRoutes:
                 "compute_ms": _compute_ms(served),
                 "metric": weights.metric,
                 "accuracy": weights.accuracy,
+                **_variants(manifest.served),
                 "vision": _section(manifest.vision),
                 "text": _section(manifest.text),
                 "codecs": _codecs(spec),
@@ -121,6 +124,13 @@ def _compute_ms(served: Served) -> float | None:
     if not isinstance(served, Deployment):
         return None
     return served.scheduler.curve.predict(1) / 1e6 or None
+
+
+def _variants(served: Sequence[Variant]) -> dict[str, Any]:
+    """Those of which one answers a call, the most accurate first; nothing where there is but one."""
+    if len(served) < 2:
+        return {}
+    return {"variants": [{"name": each.name, "accuracy": accuracy_of(each)} for each in served]}
 
 
 def _codecs(spec: DeploymentSpec, tensor: str | None = None) -> list[dict[str, Any]]:

@@ -24,8 +24,10 @@ from airserve.server.apis.control import (
     log,
     me,
     members,
+    models,
     plans,
     projects,
+    rollouts,
     tenants,
     usage,
     webhooks,
@@ -35,7 +37,7 @@ from airserve.server.apis.mounted import Application
 if TYPE_CHECKING:
     from airserve.server.runtime import Runtime
 
-_ROOMS = (me, tenants, projects, members, keys, plans, budgets, usage, invoices, webhooks, log)
+_ROOMS = (me, tenants, projects, members, keys, plans, budgets, usage, invoices, webhooks, log, models, rollouts)
 _DESCRIPTION = (
     "What `airserve` does on the command line, for operators (`as_adm_…`) and for members of a tenant (`as_usr_…`), "
     "each as far as its role allows. `{tenant}` is an id, a name for operators, or `me`. Money is in nano-units, 1e-9 "
