@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-long test-models lint fmt bench bench-link campaign fuzz docs clean lock proto sbom audit-dependencies
+.PHONY: help install up test test-long test-models lint fmt bench bench-link bench-optimise campaign fuzz docs clean lock proto sbom audit-dependencies
 
 help: ## Show what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,10 +31,17 @@ $(TORCH): $(STAMP)
 	$(BIN)/pip install --quiet --no-deps --upgrade --target .cache/perf-analyzer tritonclient==2.41.1 nvidia-cuda-runtime-cu12==12.9.79
 	@touch $@
 
+BROWSER := $(VENV)/.browser
+
+$(BROWSER): $(STAMP)
+	@# The console is tested in a real browser, which no index of Python packages has: from Debian, where that can be.
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -qq; apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1; } || echo "there is no Chromium and it cannot be installed: the console's tests in a browser are skipped"
+	@touch $@
+
 up: install ## Start the service with an embedded database and a demo model
 	$(BIN)/airserve up
 
-test: install $(TORCH) ## Run all the tests
+test: install $(TORCH) $(BROWSER) ## Run all the tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 test-long: install $(TORCH) ## Run the tests that repeat something, as often as they can
@@ -62,6 +69,9 @@ bench-link: install $(TORCH) ## Run clients of models over emulated 5G links; LI
 	$(BIN)/python -m benchmarks link $(LINK)
 
 CAMPAIGN ?= --kills 1000
+
+bench-optimise: install $(TORCH) ## Make and measure variants of three real models; tables and plots go to benchmarks/results
+	$(BIN)/python -m benchmarks optimise optimise_language
 
 campaign: install ## Kill servers 1,000 times under load and audit each time; CAMPAIGN="--kills 50 --hits 2" for less
 	$(BIN)/python -m campaign $(CAMPAIGN) --write docs/reliability.md

@@ -11,7 +11,8 @@ import sys
 import time
 import traceback
 
-NAMES = ("overhead", "tensors", "batching", "learning", "families", "hostile", "codecs", "splitting")
+NAMES = ("overhead", "tensors", "batching", "learning", "families", "hostile", "codecs", "splitting", "variants",
+         "optimise", "optimise_language", "rollout")  # fmt: skip
 WITH_OPTIONS = {
     "link": "benchmarks.link.command",
     "link-oracle": "benchmarks.link.oracle",
