@@ -204,17 +204,17 @@ def test_servers_append_while_several_fold_and_every_call_counts_once(
 
 
 def test_a_fold_ends_although_calls_keep_coming(db: Database, folder: Path, make_event: Any) -> None:
-    with Journal.open(folder, "node0") as journal:
-        journal.append([make_event(id="before")])
+    journal = Journal.open(folder, "node0")
+    journal.append([make_event(id="before")])
+    numbers = itertools.count()
 
-        numbers = itertools.count()
+    def more_calls_come() -> int:
+        journal.append([make_event(id=f"meanwhile {next(numbers)}")])
+        return 0
 
-        def more_calls_come() -> int:
-            journal.append([make_event(id=f"meanwhile {next(numbers)}")])
-            return 0
-
-        assert fold(db, folder, clock_ns=more_calls_come).inserted == 1
-        assert fold(db, folder).inserted == 1
+    assert fold(db, folder, clock_ns=more_calls_come).inserted == 1
+    assert fold(db, folder).inserted == 1
+    journal.close()
 
 
 def test_damage_stops_the_fold_at_its_place_and_what_came_before_is_in_the_ledger(

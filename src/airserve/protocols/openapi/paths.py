@@ -188,6 +188,7 @@ def service() -> dict[str, Json]:
                 tag=tag, answers={"text/plain": _TEXT}, key=None, parameters=(file,), refusals=(404,),
             )
         },
+        "/console": {"get": operation("The operator's console.", tag=tag, answers={"text/html": _TEXT}, key=None)},
         "/docs": {"get": operation("This document, to read.", tag=tag, answers={"text/html": _TEXT}, key=None)},
         "/openapi.json": {
             "get": operation(
