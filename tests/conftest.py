@@ -34,6 +34,7 @@ AIRSERVE = str(Path(sys.executable).with_name("airserve"))
 _LONGEST = (
     "the service of large models",
     "server/test_dropped_generations.py",
+    "models/optimise/test_gguf_variants.py",
     "cli/test_train.py",
     "docs/train.md",
     "docs/",
