@@ -173,5 +173,9 @@ def _served(file: Path, threads: int) -> Iterator[_Served]:
             server = xllamacpp.Server(parameters)
         except RuntimeError:
             raise BadPackageError(f"llama.cpp cannot load {file.name}: it is damaged, or of an unknown kind") from None
+        try:
+            # One that is freed before its loop has begun waits for it for ever: an answer shows that it has.
+            server.handle_completions({"prompt": "a", "max_tokens": 1})
+        except (ValueError, RuntimeError) as error:
+            raise ModelFailedError(f"llama.cpp cannot run {file.name}: {str(error)[:200]}") from None
         yield _Served(server, path, key)
-        del server
