@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-
 from airserve.core.call import Tensors
 from airserve.core.errors import InvalidInputError
 from airserve.engines import Model, generates, load_model
@@ -17,9 +15,8 @@ from airserve.models.manifest import FILE_NAME, Manifest
 from airserve.models.onnx_admission import admit
 from airserve.models.onnx_limits import OnnxLimits
 from airserve.models.package import open_package, write_package
-from airserve.models.sample import read_calls
+from airserve.models.sample import batches_of, read_calls
 
-_BATCH = 16
 _MOST_FILES = 2000
 
 
@@ -59,8 +56,5 @@ def read_sample(data: Path, manifest: Manifest) -> Sequence[Tensors]:
 
 def answered(model: Model, manifest: Manifest, calls: Sequence[Tensors]) -> Iterator[tuple[Tensors, Tensors]]:
     """Calls with the model's answers, many rows at once where the model batches."""
-    size = min(_BATCH, manifest.max_batch) or 1
-    for start in range(0, len(calls), size):
-        part = calls[start : start + size]
-        inputs = part[0] if size == 1 else {name: np.concatenate([call[name] for call in part]) for name in part[0]}
+    for inputs in batches_of(calls, manifest):
         yield inputs, model.run(inputs)

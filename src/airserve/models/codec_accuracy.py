@@ -18,13 +18,13 @@ from airserve.core.errors import InvalidInputError
 from airserve.core.tensor import TensorSpec
 from airserve.engines import Model
 from airserve.models.manifest import CodecEntry, Manifest
+from airserve.models.sample import batches_of
 
 TOP_1, COSINE, RELATIVE = "top-1 agreement", "cosine", "1 - relative error"
 TENSOR_CANDIDATES = (
     "fp16+zstd", "bf16+zstd", "int8+zstd", "int8c+zstd", "int4+ans", "int4c+ans", "int2c+ans", "topk:0.1+zstd"
 )  # fmt: skip
 PICTURE_CANDIDATES = ("webp:40", "webp:60", "webp:80", "jpeg:60", "jpeg:75", "jpeg:90")
-_BATCH = 16
 
 Recode = Callable[[Array], tuple[Array, int]]
 """One coded tensor as the other side decodes it, and the bytes that it was."""
@@ -45,12 +45,7 @@ def run_exact(model: Model, manifest: Manifest, calls: Sequence[Tensors]) -> Exa
 
 def run_calls(model: Model, manifest: Manifest, calls: Sequence[Tensors]) -> list[Tensors]:
     """The answers to `calls`, many rows at once where the model batches."""
-    size = min(_BATCH, manifest.max_batch) or 1
-    batches = [calls[at : at + size] for at in range(0, len(calls), size)]
-    return [
-        model.run({name: np.concatenate([call[name] for call in batch]) for name in batch[0]} if size > 1 else batch[0])
-        for batch in batches
-    ]
+    return [model.run(inputs) for inputs in batches_of(calls, manifest)]
 
 
 def measure(model: Model, manifest: Manifest, exact: Exact, candidates: Sequence[str] | None) -> list[CodecEntry]:

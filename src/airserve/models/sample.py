@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,16 @@ T = TypeVar("T")
 MOST_ROWS = 256
 """Of a larger sample so many rows are taken, spread evenly over it."""
 
+_BATCH = 16
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def batches_of(calls: Sequence[Tensors], manifest: Manifest) -> Iterator[Tensors]:
+    """The inputs of `calls`, of one row each, many rows at once where the model batches."""
+    size = min(_BATCH, manifest.max_batch) or 1
+    for start in range(0, len(calls), size):
+        part = calls[start : start + size]
+        yield part[0] if size == 1 else {name: np.concatenate([call[name] for call in part]) for name in part[0]}
 
 
 def read_calls(source: Path, manifest: Manifest, *, most: int = MOST_ROWS) -> list[Tensors]:

@@ -6,7 +6,6 @@ original over its own on the same tokens; a "row" of `Measured` is a token, and 
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -16,10 +15,10 @@ import msgspec
 import numpy as np
 
 from airserve.core.call import Tensors
-from airserve.core.errors import BY_CODE, AirserveError, BadPackageError, InvalidInputError, ModelFailedError
-from airserve.engines.model_process import interpreter
+from airserve.core.errors import BY_CODE, BadPackageError, InvalidInputError, ModelFailedError
 from airserve.engines.options import Language
 from airserve.models.manifest import Manifest
+from airserve.models.optimise.child_process import run_module
 from airserve.models.optimise.family import Accuracy, Round
 from airserve.models.optimise.language_process import Outcome, Speed, Task
 from airserve.models.optimise.perplexity import CONTEXT, MOST_TOKENS, WINDOW, perplexity, ratio
@@ -118,21 +117,11 @@ class LanguageFamily:
 
 
 def _in_process(task: Task, name: str) -> Outcome:
-    command = [interpreter(), "-P", "-B", "-m", "airserve.models.optimise.language_process", str(os.getpid())]
+    message, seconds = msgspec.msgpack.encode(task), _START_SECONDS + _SECONDS_A_TOKEN * task.most
     try:
-        done = subprocess.run(
-            command,
-            input=msgspec.msgpack.encode(task),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={"PATH": os.environ.get("PATH", os.defpath)},
-            timeout=_START_SECONDS + _SECONDS_A_TOKEN * task.most,
-            check=False,
-        )
+        done = run_module("language_process", message, seconds=seconds, what="tries variants")
     except subprocess.TimeoutExpired:
         raise ModelFailedError(f"{name} takes more than {_SECONDS_A_TOKEN} s for a token") from None
-    except OSError as error:
-        raise AirserveError(f"the process that tries variants cannot start: {error.strerror}") from None
     if done.returncode != 0:
         raise BadPackageError(f"{name} ended the process that tried it ({_end(done.returncode)})")
     try:

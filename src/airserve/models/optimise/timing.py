@@ -5,7 +5,6 @@ A fresh process for each round: what another variant left in memory or in caches
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ import numpy as np
 
 from airserve.codecs.frame import encode
 from airserve.core.call import Tensors
-from airserve.core.errors import AirserveError, ModelFailedError
-from airserve.engines.model_process import interpreter
+from airserve.core.errors import ModelFailedError
 from airserve.models.manifest import Measured
+from airserve.models.optimise.child_process import run_module
 from airserve.models.optimise.family import Round
 from airserve.models.optimise.timing_process import Failed, Job
 
@@ -37,22 +36,12 @@ def framed(calls: Sequence[Tensors]) -> list[dict[str, bytes]]:
 
 def time_once(job: Job) -> Round:
     """One round. Raises `ModelFailedError` with what the process said, or that it ended without a word."""
-    command = [interpreter(), "-P", "-B", "-m", "airserve.models.optimise.timing_process", str(os.getpid())]
+    message, seconds = msgspec.msgpack.encode(job), _START_SECONDS + 100 * job.seconds
     try:
-        done = subprocess.run(
-            command,
-            input=msgspec.msgpack.encode(job),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={"PATH": os.environ.get("PATH", os.defpath)},
-            timeout=_START_SECONDS + 100 * job.seconds,
-            check=False,
-        )
+        done = run_module("timing_process", message, seconds=seconds, what="times variants")
         answer = msgspec.msgpack.decode(done.stdout, type=_Answer)
     except subprocess.TimeoutExpired:
         raise ModelFailedError("it could not be timed: a run takes minutes") from None
-    except OSError as error:
-        raise AirserveError(f"the process that times variants cannot start: {error.strerror}") from None
     except msgspec.MsgspecError:
         raise ModelFailedError(f"the process that timed it ended with code {done.returncode}") from None
     if answer.round is None:
