@@ -16,6 +16,7 @@ import pytest
 from airserve.models.manifest import Variant
 from airserve.models.package import write_package
 from airserve.serving.deployment import Deployment
+from airserve.serving.rollout.routing import Detour
 from airserve.serving.rollout.shadow import Shadow
 from airserve.serving.version import Version
 from tests.models_for_tests import save_linear, save_slow
@@ -164,3 +165,38 @@ def test_a_version_that_cannot_be_loaded_again_is_told_and_disturbs_nobody(house
 def queued(version: Version) -> int:
     assert isinstance(version.deployment, Deployment)
     return len(version.deployment.scheduler.queue)
+
+
+def test_few_answers_are_given_before_the_first_are_compared(house: House) -> None:
+    house.publish("m", save_linear(house.folder / "m.onnx", 2.0))
+    held = threading.Event()
+    seen: list[bool | None] = []
+
+    def hold(agreed: bool | None) -> None:
+        seen.append(agreed)
+        held.wait(30)
+
+    with house.service() as service:
+        new = service.find("m")
+        shadow = Shadow(new, new.spec, hold)
+        everybody = Detour("roll_1", 100, new, shadow.is_behind)
+        assert everybody.takes("ten_1")
+        given = 0
+        # The first is being compared for ever; as many as wait are what nobody has looked at.
+        while everybody.takes("ten_1"):
+            given += 1
+            assert given < 20
+            asyncio.run(infer(service, "m", ones(4)))
+        assert given >= 4
+        held.set()
+        until(lambda: len(seen) >= given, "none of the first is dropped", lambda: None)
+        until(lambda: everybody.takes("ten_1"), "more may be answered", lambda: None)
+        # Once many were compared nobody is held back, however many wait.
+        until(lambda: len(seen) > 20, "copies", lambda: asyncio.run(infer(service, "m", ones(4))))
+        held.clear()
+        for _ in range(40):
+            asyncio.run(infer(service, "m", ones(4)))
+        assert everybody.takes("ten_1")
+        shadow.stop()
+        held.set()
+        shadow.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -10,15 +11,21 @@ from airserve.serving.version import Version
 
 @dataclass(frozen=True, slots=True)
 class Detour:
-    """`percent` of the tenants go to `version`, 0 to 100; which ones, `rollout_id` decides."""
+    """`percent` of the tenants go to `version`, 0 to 100; which ones, `rollout_id` decides.
+
+    Nobody goes there while `unchecked` says that it answers faster than its answers are looked at.
+    """
 
     rollout_id: str
     percent: float
     version: Version
+    unchecked: Callable[[], bool] | None = None
 
     def takes(self, tenant_id: str) -> bool:
         """Whether calls of this tenant go there; never while it could not answer at once."""
-        return place_of(self.rollout_id, tenant_id) < self.percent and self.version.deployment is not None
+        if place_of(self.rollout_id, tenant_id) >= self.percent or self.version.deployment is None:
+            return False
+        return self.unchecked is None or not self.unchecked()
 
 
 def place_of(rollout_id: str, tenant_id: str) -> float:

@@ -101,8 +101,9 @@ class RolloutRun:
         if old.deployment is not None and new.deployment is not None:
             self._keep_shadow(old, new)
             # Nobody is led to a version whose answers nobody looks at yet.
-            if rollout.percent and not self.withdrawn and (self._shadow is None or self._shadow.ready):
-                self._lead(Detour(rollout.id, rollout.percent, new))
+            shadow = self._shadow
+            if rollout.percent and not self.withdrawn and (shadow is None or shadow.ready):
+                self._lead(Detour(rollout.id, rollout.percent, new, shadow and shadow.is_behind))
         self._watch.reckon()
 
     def _verdicts(self, now_ns: int) -> Verdicts:
@@ -172,7 +173,8 @@ class RolloutRun:
         if copied is old:
             self._shadow = Shadow(old, new.spec, self._copy_answered)
         elif self._compares:
-            self._shadow = Shadow(new, old.spec, self._answer_checked)
+            _, before = self._counts()
+            self._shadow = Shadow(new, old.spec, self._answer_checked, known=before.compared)
 
     def _copy_answered(self, agreed: bool | None) -> None:
         """The new version has answered a copy, or (None) failed to."""

@@ -5,7 +5,8 @@ the old one. Of a call of many rows one is copied, in turn: rows of one call are
 one call. Nothing of a copy is billed or journaled, and nobody waits for it:
 
 - the best variants that the two versions serve are compared, and no others;
-- what there is no time for is dropped: few copies wait, and none for long;
+- what there is no time for is dropped: few copies wait, and none for long. The first of a rollout are not, however
+  busy the machine: while as many wait as were compared, nobody is led to the new version (`is_behind`);
 - it is run by weights of its own on one thread of the lowest priority, so the deployment's threads never wait for it;
 - none begins while calls of the copied version wait, and between two the thread rests as long as one took, and longer
   once a stage has seen some hundreds.
@@ -33,6 +34,9 @@ from airserve.serving.version import Version
 log = structlog.get_logger("airserve.serving")
 
 _WAITING = 16
+_AHEAD = 4
+"""So many answers may be ahead of those compared from the begin on."""
+
 _LARGEST_BYTES = 8 << 20
 _STALE_NS = 1_000_000_000
 _LOOK_AGAIN_S, _LATEST_LOOK_S = 0.002, 0.064
@@ -54,9 +58,11 @@ class _Copy:
 
 class Shadow:
     """Runs copies of the calls of `copied` through `other`, and tells `compared` of each: whether the answers agree,
-    None where `other` failed."""
+    None where `other` failed. `known` answers of the rollout were compared before."""
 
-    def __init__(self, copied: Version, other: DeploymentSpec, compared: Callable[[bool | None], None]) -> None:
+    def __init__(
+        self, copied: Version, other: DeploymentSpec, compared: Callable[[bool | None], None], known: int = 0
+    ) -> None:
         self._copied = copied
         self._other = other
         self._compared = compared
@@ -65,6 +71,7 @@ class Shadow:
         self._stopped = threading.Event()
         self._loaded = threading.Event()
         self._taken = self._told = 0
+        self._compared_ever = known
         self.failed = ""
         self._thread = threading.Thread(target=self._work, name=f"shadow-{other.model}-{other.version}", daemon=True)
         copied.taps.add(self._take)
@@ -74,6 +81,14 @@ class Shadow:
     def ready(self) -> bool:
         """Whether copies can be run."""
         return self._loaded.is_set()
+
+    def is_behind(self) -> bool:
+        """Whether so few answers were compared that no more should be given until some are.
+
+        So a bad version answers as few calls on a machine that leaves this thread no time as on an idle one. After the
+        first comparisons it is false for good: a tenant whom the new version answers is not to be led back and forth.
+        """
+        return self._waiting.qsize() >= max(_AHEAD, self._compared_ever)
 
     def hurry(self) -> None:
         """Something has changed: the next answers decide again."""
@@ -131,7 +146,7 @@ class Shadow:
         while self._backlog() and not self._stopped.wait(pause_s):
             pause_s = min(2 * pause_s, _LATEST_LOOK_S)
         began_ns = time.monotonic_ns()
-        if began_ns - copy.taken_ns > _STALE_NS:
+        if self._compared_ever >= _WAITING and began_ns - copy.taken_ns > _STALE_NS:
             return
         try:
             answer = model.run(copy.inputs)
@@ -145,6 +160,7 @@ class Shadow:
         if not self._stopped.is_set():
             self._compared(agreed)
             self._told += 1
+            self._compared_ever += 1
             took_s = min((time.monotonic_ns() - began_ns) / 1e9, _LONGEST_REST_S)
             self._stopped.wait(took_s if self._told < _EAGER else max(took_s, _LATER_REST_S))
 
