@@ -77,33 +77,17 @@ async def _serve(settings: Settings, on_ready: Callable[[Address], None]) -> int
 
 
 async def _serve_through(sockets: Sockets, settings: Settings, on_ready: Callable[[Address], None]) -> int:
-    port = settings.port or free_port(settings.host)
-    _refuse_taken_port(settings.host, port)
+    if settings.port:
+        _refuse_taken_port(settings.host, settings.port)
     tls = _tls(settings)
     tls_secrets = TlsSecrets(sockets.folder, tls.cert, tls.key)
     await asyncio.to_thread(_first_secrets, settings, tls_secrets)
     token = secrets.token_urlsafe(32)
-    environment = {
-        SETTINGS_VARIABLE: settings.model_copy(update={"port": port}).model_dump_json(),
-        SOCKETS_VARIABLE: str(sockets.folder),
-        DRAIN_TOKEN_VARIABLE: token,
-    }
-    front = Front(
-        "airserve.server.app:app",
-        host=settings.host,
-        port=port,
-        secrets=tls_secrets,
-        sockets=sockets,
-        env=environment,
-    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    try:
-        await front.start()
-    except StartupError as error:
-        raise AirserveError(f"the service could not start: {error} Its own messages are above") from error
+    front, port = await _started_front(settings, sockets, tls_secrets, token)
     address = _address(settings.host, port, tls)
     ended = asyncio.create_task(front.wait())
     await _until_live(address.http_url, ended)
@@ -140,6 +124,41 @@ async def _serve_through(sockets: Sockets, settings: Settings, on_ready: Callabl
         task.cancel()
     await asyncio.to_thread(_fold_rest, settings)
     return 0 if stop.is_set() else ended.result() or 1
+
+
+async def _started_front(
+    settings: Settings, sockets: Sockets, tls_secrets: TlsSecrets, token: str
+) -> tuple[Front, int]:
+    """The front, and the port that it answers on.
+
+    Where any port will do, another program may take the one that was found free before the front has it: then another.
+    """
+    while True:
+        port = settings.port or free_port(settings.host)
+        environment = {
+            SETTINGS_VARIABLE: settings.model_copy(update={"port": port}).model_dump_json(),
+            SOCKETS_VARIABLE: str(sockets.folder),
+            DRAIN_TOKEN_VARIABLE: token,
+        }
+        front = Front(
+            "airserve.server.app:app",
+            host=settings.host,
+            port=port,
+            secrets=tls_secrets,
+            sockets=sockets,
+            env=environment,
+        )
+        try:
+            await front.start()
+        except StartupError as error:
+            if settings.port or _is_free(settings.host, port):
+                raise AirserveError(f"the service could not start: {error} Its own messages are above") from error
+        else:
+            return front, port
+
+
+def _is_free(host: str, port: int) -> bool:
+    return all(is_free(host, port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM))
 
 
 def _trusted(database: Database) -> list[str]:

@@ -103,7 +103,7 @@ class RolloutRun:
             # Nobody is led to a version whose answers nobody looks at yet.
             shadow = self._shadow
             if rollout.percent and not self.withdrawn and (shadow is None or shadow.ready):
-                self._lead(Detour(rollout.id, rollout.percent, new, shadow and shadow.is_behind))
+                self._lead(Detour(rollout.id, rollout.percent, new, None if shadow is None else shadow.is_behind))
         self._watch.reckon()
 
     def _verdicts(self, now_ns: int) -> Verdicts:
