@@ -36,7 +36,7 @@ MODELS = {
     "pictures": OracleModel("vision", "vision", 0.2),
     "pictures on device": OracleModel("vision", "vision", 0.2, device=True),
     "pixels": OracleModel("vision", "coded-pixels", 0.2, tensors=True),
-    "text": OracleModel("text", "text", 0.1),
+    "text": OracleModel("text", "minilm", 0.1),
 }
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from airserve.core.call import Tensors
 from airserve.core.errors import InvalidInputError
-from airserve.engines import Model, generates, load_model
+from airserve.engines import Model, generates
 from airserve.models.baseline import BASELINE_NAME, MOST_ROWS, baseline_of, render_baseline
 from airserve.models.catalog import DeploymentSpec
+from airserve.models.loaded_variants import LoadedVariants, weights_of
 from airserve.models.manifest import FILE_NAME, Manifest
 from airserve.models.onnx_admission import admit
 from airserve.models.onnx_limits import OnnxLimits
@@ -30,11 +31,12 @@ def with_baseline(folder: Path, target: Path, data: Path, limits: OnnxLimits) ->
     check_can_have_baseline(manifest)
     if manifest.engine == "onnx":
         # As publishing does, before anything of the model runs in this process.
-        admit(package.path(manifest.variants[0].file), limits)
+        for each in weights_of(manifest):
+            admit(package.path(each.file), limits)
     calls = read_sample(data, manifest)
     spec = DeploymentSpec(manifest.name, 0, "", folder, manifest, ())
-    with closing(load_model(manifest.engine, spec.source, threads=1)) as model:
-        baseline = baseline_of(manifest, answered(model, manifest, calls))
+    with closing(LoadedVariants(spec, threads=1)) as loaded:
+        baseline = baseline_of(manifest, answered(loaded.best(), manifest, calls))
     files: dict[str, bytes | Path] = {name: folder / name for name in package.files if name != FILE_NAME}
     return write_package(target, manifest, {**files, BASELINE_NAME: render_baseline(baseline)})
 

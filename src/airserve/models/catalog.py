@@ -80,7 +80,7 @@ class DeploymentSpec:
 
     @property
     def source(self) -> Source:
-        """What an engine needs to load it.
+        """What an engine needs to load the first variant; those that are served are `LoadedVariants`.
 
         Raises `UnsignedModelError` and `BadPackageError` for a package that the store's policy does not trust.
         """

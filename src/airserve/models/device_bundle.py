@@ -6,14 +6,11 @@ manifest), or of a head, which is made to lie on devices.
 
 from __future__ import annotations
 
-import onnx
-
 from airserve.core.errors import NotFoundError
 from airserve.core.tensor import TensorSpec
 from airserve.engines.bundle import BundledTensor, Head, write_bundle
 from airserve.models.catalog import DeploymentSpec
 from airserve.models.manifest import Manifest, Tensor, Variant
-from airserve.models.onnx_signature import signature_of
 
 
 def make_bundle(spec: DeploymentSpec) -> bytes:
@@ -69,6 +66,11 @@ def _head_of_split(spec: DeploymentSpec, graph: bytes) -> Head:
     if manifest.vision is not None:
         inputs: tuple[BundledTensor, ...] = (BundledTensor("image", "BYTES", (-1,)),)
     else:
+        # A tenth of a second, for those alone who ask for the head of a split.
+        import onnx
+
+        from airserve.models.onnx_signature import signature_of
+
         taken, _ = signature_of(onnx.load_model_from_string(graph).graph, manifest.split.head)
         inputs = _tensors(taken)
     features = [each for each in manifest.inputs if each.name == manifest.split.tensor]

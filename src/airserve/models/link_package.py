@@ -13,6 +13,7 @@ from airserve.core.errors import AirserveError, BadPackageError, InvalidInputErr
 from airserve.engines import Model, generates, load_model
 from airserve.models.catalog import DeploymentSpec
 from airserve.models.codec_accuracy import Exact, agreement, measure, run_calls, run_exact
+from airserve.models.loaded_variants import best_variant
 from airserve.models.manifest import FILE_NAME, CodecEntry, Manifest, Variant
 from airserve.models.onnx_admission import admit
 from airserve.models.onnx_limits import OnnxLimits
@@ -69,7 +70,10 @@ def prepare(folder: Path, target: Path, options: LinkOptions, limits: OnnxLimits
                 listed = tuple(each for each in measured if (each.accuracy or 0.0) >= options.floor)
                 manifest = msgspec.structs.replace(manifest, codecs=listed)
     if options.device == SAME:
-        manifest = msgspec.structs.replace(manifest, device=manifest.variants[0].name)
+        best = best_variant(manifest)
+        manifest = msgspec.structs.replace(
+            manifest, device=best.name if best.cascade is None else manifest.variants[0].name
+        )
     elif options.device is not None:
         file = Path(options.device)
         manifest = _with_device(manifest, _variant(folder, manifest, file, exact, limits))

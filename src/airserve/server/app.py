@@ -20,10 +20,8 @@ from airserve.server.http1 import Http1Server
 from airserve.server.logs import configure_logs
 from airserve.server.runtime import Runtime
 from airserve.server.settings import Settings
-from airserve.server.sockets import Sockets, alt_svc
+from airserve.server.sockets import SETTINGS_VARIABLE, SOCKETS_VARIABLE, Sockets, alt_svc
 
-SETTINGS_VARIABLE = "AIRSERVE_RUN_SETTINGS"
-SOCKETS_VARIABLE = "AIRSERVE_RUN_SOCKETS"
 _PR_SET_PDEATHSIG = 1
 _GARBAGE_THRESHOLD = 50_000
 

@@ -1,12 +1,17 @@
-"""What the front and the serving process agree on.
+"""What the supervisor, the front and the serving process agree on.
 
-The front hands over connections that speak HTTP/1.1 by Unix domain sockets in a folder of the user's own.
+The supervisor tells the serving process its settings, its sockets and who may drain it in the environment. The front
+hands over connections that speak HTTP/1.1 by Unix domain sockets in a folder of the user's own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+SETTINGS_VARIABLE = "AIRSERVE_RUN_SETTINGS"
+SOCKETS_VARIABLE = "AIRSERVE_RUN_SOCKETS"
+DRAIN_TOKEN_VARIABLE = "AIRSERVE_RUN_DRAIN_TOKEN"  # noqa: S105  # the name of a variable, not a secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,6 @@ from airserve.accounts.client_authorities import list_authorities
 from airserve.client.transport import NETWORK_ERRORS
 from airserve.core.errors import AirserveError, ConflictError, OverloadedError
 from airserve.metering.ledger import fold
-from airserve.server.apis.operations import DRAIN_TOKEN_VARIABLE
-from airserve.server.app import SETTINGS_VARIABLE, SOCKETS_VARIABLE
 from airserve.server.database_status import SERVING_LOCK
 from airserve.server.deliveries import start_deliveries
 from airserve.server.front import Front, free_port, is_free
@@ -39,7 +37,7 @@ from airserve.server.installation import journal_folder, open_database
 from airserve.server.logs import configure_logs
 from airserve.server.repeating import repeat
 from airserve.server.settings import Settings
-from airserve.server.sockets import Sockets
+from airserve.server.sockets import DRAIN_TOKEN_VARIABLE, SETTINGS_VARIABLE, SOCKETS_VARIABLE, Sockets
 from airserve.server.tls import TlsFiles, development_tls
 from airserve.server.tls_secrets import TlsSecrets
 from airserve.storage import Database

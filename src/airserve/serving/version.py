@@ -10,9 +10,9 @@ from concurrent.futures import Future
 
 from airserve.core.errors import AirserveError, NotFoundError, OverloadedError
 from airserve.models.catalog import DeploymentSpec
+from airserve.models.loaded_variants import weights_of
 from airserve.serving.deployment import Deployment
 from airserve.serving.generation import GenerationDeployment
-from airserve.serving.loaded_variants import weights_of
 from airserve.serving.statistics import Statistics
 from airserve.serving.taps import Taps
 

@@ -18,16 +18,15 @@ from airserve.core.tensor import Signature
 from airserve.engines import Model
 from airserve.engines.options import Python
 from airserve.models.catalog import DeploymentSpec
+from airserve.models.loaded_variants import ITSELF, LoadedVariants, best_variant, parts_of
 from airserve.models.manifest import Manifest, Variant
 from airserve.serving.allowance import accuracy_of
 from airserve.serving.curve import ServiceCurve
-from airserve.serving.loaded_variants import LoadedVariants, parts_of
 
 _SIZES = (1, 2, 4, 8, 16, 32)
 _BUDGET_S = 1.0
 _REPEATS = 5
 _LONG_BATCH_NS = 1_000_000
-_ITSELF = Variant("", "", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def cascade_curve(small: ServiceCurve, full: ServiceCurve, share: float, max_row
 
 def _leading(manifest: Manifest) -> Variant:
     """The variant whose curve decides: the most accurate one, of a cascade the full one."""
-    first = next(iter(manifest.served), _ITSELF)
+    first = best_variant(manifest)
     return first if first.cascade is None else parts_of(manifest, first.cascade)[1]
 
 
@@ -165,7 +164,7 @@ def _warm(
     max_rows: int,
 ) -> Warm:
     """Every served variant, with those measured that are not among `curves`."""
-    served = manifest.served or (_ITSELF,)
+    served = manifest.served or (ITSELF,)
     variants = []
     for each in served:
         curve = _curve(manifest, weights, curves, each, max_rows)

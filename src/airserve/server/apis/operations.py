@@ -13,8 +13,8 @@ from airserve.protocols.encoded import Encoded
 from airserve.server.http import Request
 from airserve.server.metrics import MetricsPage
 from airserve.server.runtime import Runtime
+from airserve.server.sockets import DRAIN_TOKEN_VARIABLE
 
-DRAIN_TOKEN_VARIABLE = "AIRSERVE_RUN_DRAIN_TOKEN"  # noqa: S105  # the name of a variable, not a secret
 _JSON = (b"content-type", b"application/json")
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from airserve.core.errors import InvalidInputError
-from airserve.engines import load_model
 from airserve.models.baseline import BASELINE_NAME, LEAST_ROWS, parse_baseline
 from airserve.models.baseline_package import answered, check_can_have_baseline, read_sample
 from airserve.models.catalog import DeploymentSpec
+from airserve.models.loaded_variants import LoadedVariants
 from airserve.models.manifest import Manifest
 from airserve.models.observed import Observer
 from airserve.models.stored_package import StoredPackage
@@ -32,8 +32,8 @@ def drift_of_sample(manifest: Manifest, package: StoredPackage, data: Path) -> D
         raise InvalidInputError(f"{data.name} has {len(calls)} rows; fewer than {least} say too little")
     observer, window = Observer(manifest, baseline.embedding), DriftWindow(baseline)
     spec = DeploymentSpec(manifest.name, 0, package.address, package.root, manifest, (), package)
-    with closing(load_model(manifest.engine, spec.source, threads=1)) as model, np.errstate(all="ignore"):
-        for inputs, outputs in answered(model, manifest, calls):
+    with closing(LoadedVariants(spec, threads=1)) as loaded, np.errstate(all="ignore"):
+        for inputs, outputs in answered(loaded.best(), manifest, calls):
             vectors = None if baseline.embedding is None else outputs[baseline.embedding.output]
             values = observer.of(inputs, outputs)
             for row in range(len(values)):

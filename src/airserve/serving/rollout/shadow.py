@@ -26,8 +26,8 @@ import structlog
 from airserve.core.call import Array, Call, Reply, Tensors
 from airserve.engines import Model
 from airserve.models.catalog import DeploymentSpec
+from airserve.models.loaded_variants import LoadedVariants, best_variant
 from airserve.serving.deployment import Deployment
-from airserve.serving.loaded_variants import LoadedVariants
 from airserve.serving.rollout.agreement import agrees
 from airserve.serving.version import Version
 
@@ -66,7 +66,7 @@ class Shadow:
         self._copied = copied
         self._other = other
         self._compared = compared
-        self._best = copied.spec.manifest.served[0].name
+        self._best = best_variant(copied.spec.manifest).name
         self._waiting: queue.Queue[_Copy] = queue.Queue(_WAITING)
         self._stopped = threading.Event()
         self._loaded = threading.Event()
@@ -125,7 +125,7 @@ class Shadow:
         spec = self._other
         try:
             loaded = LoadedVariants(spec, threads=1)
-            model = loaded.model(spec.manifest.served[0])
+            model = loaded.best()
         except Exception as error:
             self.failed = f"version {spec.version} cannot be loaded a second time: {error}"
             log.error("no answers are compared", model=spec.model, version=spec.version, reason=str(error))

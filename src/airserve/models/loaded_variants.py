@@ -11,6 +11,14 @@ from airserve.engines.cascade import CascadeModel
 from airserve.models.catalog import DeploymentSpec
 from airserve.models.manifest import Cascade, Manifest, Variant
 
+ITSELF = Variant("", "", 0)
+"""Of a package without variants, such as one whose model is elsewhere: the model itself."""
+
+
+def best_variant(manifest: Manifest) -> Variant:
+    """The most accurate variant that is served."""
+    return next(iter(manifest.served), ITSELF)
+
 
 def weights_of(manifest: Manifest) -> Sequence[Variant]:
     """The variants whose files are in memory: those that are served, and the two of each cascade among them."""
@@ -47,6 +55,10 @@ class LoadedVariants:
             source = replace(self._source, file=variant.file)
             model = self._models[variant.file] = load_model(self._manifest.engine, source, threads=self._threads)
         return model
+
+    def best(self) -> Model:
+        """The most accurate variant that is served, ready to run."""
+        return self.model(best_variant(self._manifest))
 
     def close(self) -> None:
         """Free everything."""

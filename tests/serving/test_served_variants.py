@@ -9,9 +9,9 @@ import pytest
 from airserve.core.call import VariantAsked
 from airserve.core.errors import InvalidInputError
 from airserve.models.catalog import DeploymentSpec
+from airserve.models.loaded_variants import LoadedVariants, weights_of
 from airserve.models.package import open_package
 from airserve.serving.allowance import allowed, best_of
-from airserve.serving.loaded_variants import LoadedVariants, weights_of
 from airserve.serving.version import Version
 from airserve.serving.warmup import cascade_curve, load_warm
 from tests.serving.simulation import MS, curve_of
