@@ -193,10 +193,11 @@ def database(tmp_path: Path, database_url: str | None, sqlite_file: Path) -> Ite
     database.close()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What belongs together runs in one process: the tests of a file, and all that need the service of large models.
 
-    What takes longest comes first, so that no process is left with it at the end.
+    What takes longest comes first, so that no process is left with it at the end. Before xdist reads the groups.
     """
     for item in items:
         is_page = "test_what_a_page_says_runs" in item.nodeid
@@ -204,7 +205,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if of_large_service or "large_service" in getattr(item, "fixturenames", ()):
             group = "the service of large models"
         else:
-            group = item.nodeid if is_page else str(item.path)
+            group = item.nodeid if is_page else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_rank)
 

@@ -129,3 +129,9 @@ def test_the_gate_of_changes_runs_lint_and_test_and_nothing_else() -> None:
     assert os.access(gate, os.X_OK)
     steps = [line for line in gate.read_text().splitlines() if line.startswith("make ")]
     assert steps == ["make lint", "make test"]
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="all tests run in one process")
+def test_the_tests_of_a_file_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """Where xdist does not see the groups, nothing fails: each process starts the service of each file."""
+    assert request.node.nodeid.endswith("@tests/test_layout.py")
