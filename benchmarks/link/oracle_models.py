@@ -37,6 +37,7 @@ MODELS = {
     "pictures on device": OracleModel("vision", "vision", 0.2, device=True),
     "pixels": OracleModel("vision", "coded-pixels", 0.2, tensors=True),
     "text": OracleModel("text", "minilm", 0.1),
+    "text on device": OracleModel("text", "minilm", 0.1, device=True),
 }
 
 

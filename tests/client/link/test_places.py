@@ -51,7 +51,7 @@ def save_quick(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def placed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """`wide` with codecs and a device variant, `slow` with a quick variant, `linear` with a split."""
+    """`wide` with codecs and a device variant, `slow` with a quick one, `given` as it is, `linear` with a split."""
     folder = tmp_path_factory.mktemp("placed")
     state = ("--state-dir", str(folder / "state"), "--json")
     np.save(folder / "sample.npy", np.random.default_rng(1).normal(size=(20, WIDTH)).astype(np.float32))
@@ -73,6 +73,7 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     )
     made = write_package(folder / "slow", manifest, {"model.onnx": slow, "quick.onnx": quick})
     airserve("publish", str(made), *state)
+    airserve("publish", str(save_linear(folder / "given.onnx")), *state, "--device", "same")
     whole = airserve("publish", str(save_linear(folder / "linear.onnx")), *state)
     tail, head = save_scaled(folder / "tail.onnx", 4.0, "h", "y"), save_scaled(folder / "head.onnx", 0.5, "x", "h")
     manifest = Manifest(
@@ -110,6 +111,17 @@ def test_every_place_and_codec_gives_the_same_answer(placed: Service, tmp_path: 
     }  # fmt: skip
     sizes = {each.codec: each.up_bytes for each in known if each.place == "cloud"}
     assert sizes["int8c+zstd"] < sizes["fp16"] < sizes["raw"]
+
+
+def test_the_served_weights_answer_on_a_device_for_whoever_asks_for_no_accuracy(
+    placed: Service, tmp_path: Path
+) -> None:
+    x = np.array([[1, 2, 3, 4]], np.float32)
+    with Client(placed.url, placed.key, cache=tmp_path) as client:
+        assert client.prepare("given").places == ("cloud", "device")
+        answer = client.infer("given", {"x": x}, place="device")
+        np.testing.assert_array_equal(answer["y"], 2 * x)
+        assert (answer.place, answer.accuracy) == ("device", 1.0)
 
 
 def test_a_split_gives_the_whole_models_answer(placed: Service, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from airserve.accounts import Principal
 from airserve.core.errors import BadPackageError, NotFoundError, UnsignedModelError
 from airserve.models.catalog import DeploymentSpec
+from airserve.models.loaded_variants import best_variant
 from airserve.models.manifest import SplitOf, Variant
 from airserve.protocols import headers as wire
 from airserve.protocols import open_inference as oip
@@ -50,7 +51,7 @@ class PlacesRoutes:
         )
         served = self._runtime.service.resolve(route.model or "", route.version)
         spec, manifest = served.spec, served.spec.manifest
-        weights = manifest.served[0] if manifest.served else Variant("", "", 0)
+        weights = best_variant(manifest)
         return oip.json_reply(
             {
                 "model": spec.model,
@@ -85,11 +86,13 @@ class PlacesRoutes:
         bundle = None if variant is None else await self._bundle(served)
         if variant is None or bundle is None:
             return None
+        # The weights that are served lose nothing by being on a device.
+        exact = variant.accuracy is None and variant.name == best_variant(manifest).name
         return {
             "variant": variant.name,
             "bytes": bundle.size_bytes,
             "sha256": bundle.sha256,
-            "accuracy": variant.accuracy,
+            "accuracy": 1.0 if exact else variant.accuracy,
             "metric": variant.metric,
         }
 
