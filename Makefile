@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 # Tests run in so many processes, most of which wait; tests/conftest.py says what stays together.
 WORKERS ?= 4
 
+# Without bytecode every start of the service compiles all of it again: half a second.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-long test-models lint fmt bench bench-link bench-optimise campaign fuzz docs clean lock proto sbom audit-dependencies
 

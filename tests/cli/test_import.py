@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import skops.io
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
@@ -13,6 +12,9 @@ from tests.conftest import AIRSERVE, airserve
 
 
 def save_iris(path: Path) -> Path:
+    # It takes seconds, and each process of a run of the tests imports this file.
+    import skops.io
+
     iris = load_iris()
     skops.io.dump(LogisticRegression(max_iter=500).fit(iris.data, iris.target_names[iris.target]), path)
     return path
