@@ -6,7 +6,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
@@ -26,7 +26,7 @@ from airserve.server.installation import load_pepper, open_database
 from airserve.server.settings import load_settings
 from airserve.storage import Database, tables
 from tests.conftest import Service, airserve, start_service
-from tests.models_for_tests import save_linear
+from tests.models_for_tests import save_linear, save_linear_failing
 from tests.postgres import Postgres
 
 
@@ -64,6 +64,17 @@ def servers(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres)
 
 def infer(service: Service, key: str, model: str = "linear") -> int:
     """The status of one call of 2 · 1."""
+    return ask(service, key, model)[0]
+
+
+def factor(service: Service, key: str, model: str) -> float:
+    """What a model multiplies 1 with; 0 where the call fails."""
+    status, answer = ask(service, key, model)
+    return float(answer["outputs"][0]["data"][0]) if status == 200 else 0.0
+
+
+def ask(service: Service, key: str, model: str) -> tuple[int, Any]:
+    """Status and document of one call with four ones."""
     document = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 1, 1, 1]}]}
     request = urllib.request.Request(
         f"{service.url}/v2/models/{model}/infer",
@@ -72,9 +83,9 @@ def infer(service: Service, key: str, model: str = "linear") -> int:
     )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return int(answer.status)
+            return int(answer.status), json.load(answer)
     except urllib.error.HTTPError as error:
-        return error.code
+        return error.code, None
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -225,6 +236,46 @@ def test_two_servers_spend_one_strict_budget_to_the_last_call(servers: Servers, 
 
     wait_for(all_is_spent, "the ledger holds just what was affordable, and no lease is left")
     database.close()
+
+
+@pytest.mark.server
+def test_a_rollout_leads_a_tenant_to_the_same_version_on_both(servers: Servers, tmp_path: Path) -> None:
+    first, second = servers.services
+    first.run("publish", str(save_linear(tmp_path / "v1.onnx", 2.0)), "--name", "rolled")
+    first.run("publish", str(save_linear(tmp_path / "v2.onnx", 3.0)), "--name", "rolled", "--no-alias")
+    keys = [customer(servers, tmp_path, f"rolled-{number}", Terms()) for number in range(8)]
+    wait_for(lambda: told(servers, keys) == [[2.0] * 8] * 2, "both serve the old version")
+    second.run("rollout", "rolled", "2", "--steps", "50,100", "--guard", "error<20%", "--shadow", "no", "--every", "1h")
+
+    wait_for(lambda: told(servers, keys)[0] == told(servers, keys)[1] != [2.0] * 8, "both lead some to the new version")
+    assert set(told(servers, keys)[0]) == {2.0, 3.0}
+    first.run("rollout", "next", "rolled")
+    wait_for(lambda: told(servers, keys) == [[3.0] * 8] * 2, "both lead all there")
+    second.run("rollout", "stop", "rolled")
+    wait_for(lambda: told(servers, keys) == [[2.0] * 8] * 2, "both are back")
+
+
+@pytest.mark.server
+def test_what_fails_on_one_server_rolls_back_both(servers: Servers, tmp_path: Path) -> None:
+    first, second = servers.services
+    first.run("publish", str(save_linear(tmp_path / "v1.onnx", 2.0)), "--name", "broken")
+    first.run("publish", str(save_linear_failing(tmp_path / "v2.onnx")), "--name", "broken", "--no-alias")
+    keys = [customer(servers, tmp_path, f"broken-{number}", Terms()) for number in range(4)]
+    wait_for(lambda: told(servers, keys, "broken") == [[2.0] * 4] * 2, "both serve the old version")
+    first.run("rollout", "broken", "2", "--steps", "100", "--guard", "error<1%", "--shadow", "no")
+    wait_for(lambda: infer(second, keys[0], "broken") == 500, "it has reached the other server")
+    # Nobody calls the first server meanwhile.
+    wait_for(lambda: infer(second, keys[0], "broken") == 200, "the other server goes back")
+    wait_for(lambda: told(servers, keys, "broken") == [[2.0] * 4] * 2, "both are back")
+    (latest,) = first.run("rollout", "history", "broken")
+    ended = latest["rollout"]
+    assert ended["state"] == "rolled_back"
+    assert ended["reason"].startswith("error<1%: ")
+
+
+def told(servers: Servers, keys: Sequence[str], model: str = "rolled") -> list[list[float]]:
+    """What 1 is multiplied with, by server and key; 0 where the call fails."""
+    return [[factor(service, key, model) for key in keys] for service in servers.services]
 
 
 def customer(servers: Servers, folder: Path, name: str, terms: Terms, per_call_nano: int = 0) -> str:
