@@ -135,10 +135,11 @@ def test_a_rush_is_answered_by_the_small_variant_where_the_full_one_would_be_lat
         return [each for each in ended if isinstance(each, Answer)]
 
     shared = False
-    for times in (12, 12, 18, 24, 30, 36):
+    for times in (12, 12, 12, 15, 18, 24):
         # With both cores the full variant alone could answer 24 of them within the first of these.
         answers = asyncio.run(rush(times))
-        shared = len(answers) > 40 and {each.variant for each in answers} == {"small", "full"}
+        by = [each.variant for each in answers]
+        shared = len(by) > 40 and by.count("small") > by.count("full") > 0
         if shared:
             break
     assert shared

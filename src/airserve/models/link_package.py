@@ -13,7 +13,6 @@ from airserve.core.errors import AirserveError, BadPackageError, InvalidInputErr
 from airserve.engines import Model, generates, load_model
 from airserve.models.catalog import DeploymentSpec
 from airserve.models.codec_accuracy import Exact, agreement, measure, run_calls, run_exact
-from airserve.models.loaded_variants import best_variant
 from airserve.models.manifest import FILE_NAME, CodecEntry, Manifest, Variant
 from airserve.models.onnx_admission import admit
 from airserve.models.onnx_limits import OnnxLimits
@@ -70,7 +69,7 @@ def prepare(folder: Path, target: Path, options: LinkOptions, limits: OnnxLimits
                 listed = tuple(each for each in measured if (each.accuracy or 0.0) >= options.floor)
                 manifest = msgspec.structs.replace(manifest, codecs=listed)
     if options.device == SAME:
-        best = best_variant(manifest)
+        best = manifest.best
         manifest = msgspec.structs.replace(
             manifest, device=best.name if best.cascade is None else manifest.variants[0].name
         )

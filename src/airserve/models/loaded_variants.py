@@ -11,14 +11,6 @@ from airserve.engines.cascade import CascadeModel
 from airserve.models.catalog import DeploymentSpec
 from airserve.models.manifest import Cascade, Manifest, Variant
 
-ITSELF = Variant("", "", 0)
-"""Of a package without variants, such as one whose model is elsewhere: the model itself."""
-
-
-def best_variant(manifest: Manifest) -> Variant:
-    """The most accurate variant that is served."""
-    return next(iter(manifest.served), ITSELF)
-
 
 def weights_of(manifest: Manifest) -> Sequence[Variant]:
     """The variants whose files are in memory: those that are served, and the two of each cascade among them."""
@@ -58,7 +50,7 @@ class LoadedVariants:
 
     def best(self) -> Model:
         """The most accurate variant that is served, ready to run."""
-        return self.model(best_variant(self._manifest))
+        return self.model(self._manifest.best)
 
     def close(self) -> None:
         """Free everything."""

@@ -128,6 +128,10 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accountant: str = ""
 
 
+ITSELF = Variant("", "", 0)
+"""Of a package without variants, such as one whose model is elsewhere: the model itself."""
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """The manifest. `max_batch` is the most rows of one run, 0 for a model that does not batch.
 
@@ -182,6 +186,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
             return self.variants[:1]
         named = [each for each in self.variants if each.name in self.serve]
         return tuple(sorted(named, key=lambda each: 1.0 if each.accuracy is None else each.accuracy, reverse=True))
+
+    @property
+    def best(self) -> Variant:
+        """The most accurate variant that is served; of a package without variants, the model itself."""
+        return next(iter(self.served), ITSELF)
 
 
 def tensor(spec: TensorSpec) -> Tensor:

@@ -149,14 +149,10 @@ async def _started_front(
         try:
             await front.start()
         except StartupError as error:
-            if settings.port or _is_free(settings.host, port):
+            if settings.port or not _taken(settings.host, port):
                 raise AirserveError(f"the service could not start: {error} Its own messages are above") from error
         else:
             return front, port
-
-
-def _is_free(host: str, port: int) -> bool:
-    return all(is_free(host, port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM))
 
 
 def _trusted(database: Database) -> list[str]:
@@ -214,9 +210,14 @@ def _only_server_of(state_dir: Path) -> Iterator[None]:
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
-    for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
-        if not is_free(host, port, kind):
-            raise ConflictError(f"{name} port {port} on {host} is taken; name another with --port, or 0 for any")
+    if taken := _taken(host, port):
+        raise ConflictError(f"{taken[0]} port {port} on {host} is taken; name another with --port, or 0 for any")
+
+
+def _taken(host: str, port: int) -> list[str]:
+    """The protocols for which the port cannot be had."""
+    kinds = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
+    return [name for name, kind in kinds.items() if not is_free(host, port, kind)]
 
 
 def _tls(settings: Settings) -> TlsFiles:

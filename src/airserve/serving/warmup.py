@@ -18,8 +18,8 @@ from airserve.core.tensor import Signature
 from airserve.engines import Model
 from airserve.engines.options import Python
 from airserve.models.catalog import DeploymentSpec
-from airserve.models.loaded_variants import ITSELF, LoadedVariants, best_variant, parts_of
-from airserve.models.manifest import Manifest, Variant
+from airserve.models.loaded_variants import LoadedVariants, parts_of
+from airserve.models.manifest import ITSELF, Manifest, Variant
 from airserve.serving.allowance import accuracy_of
 from airserve.serving.curve import ServiceCurve
 
@@ -150,7 +150,7 @@ def cascade_curve(small: ServiceCurve, full: ServiceCurve, share: float, max_row
 
 def _leading(manifest: Manifest) -> Variant:
     """The variant whose curve decides: the most accurate one, of a cascade the full one."""
-    first = best_variant(manifest)
+    first = manifest.best
     return first if first.cascade is None else parts_of(manifest, first.cascade)[1]
 
 

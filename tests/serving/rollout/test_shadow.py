@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -37,6 +37,18 @@ def until(condition: Callable[[], object], what: str, call: Callable[[], object]
         assert time.monotonic() < end, what
         call()
         time.sleep(0.005)
+
+
+@dataclass
+class Holding:
+    """Is told of comparisons, and lets the thread that tells of them wait until it is `released`."""
+
+    seen: list[bool | None] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, agreed: bool | None) -> None:
+        self.seen.append(agreed)
+        self.released.wait(30)
 
 
 def ended(shadow: Shadow) -> None:
@@ -133,13 +145,8 @@ def test_it_runs_at_the_lowest_priority_and_only_there(house: House) -> None:
 
 def test_what_there_is_no_room_for_is_dropped_and_calls_go_on(house: House) -> None:
     house.publish("m", save_linear(house.folder / "m.onnx", 2.0))
-    held = threading.Event()
-    seen: list[bool | None] = []
-
-    def hold(agreed: bool | None) -> None:
-        seen.append(agreed)
-        held.wait(30)
-
+    hold = Holding()
+    seen, held = hold.seen, hold.released
     with house.service() as service:
         shadow = Shadow(service.find("m"), service.find("m").spec, hold)
         until(lambda: seen, "a copy", lambda: asyncio.run(infer(service, "m", ones(4))))
@@ -169,13 +176,8 @@ def queued(version: Version) -> int:
 
 def test_few_answers_are_given_before_the_first_are_compared(house: House) -> None:
     house.publish("m", save_linear(house.folder / "m.onnx", 2.0))
-    held = threading.Event()
-    seen: list[bool | None] = []
-
-    def hold(agreed: bool | None) -> None:
-        seen.append(agreed)
-        held.wait(30)
-
+    hold = Holding()
+    seen, held = hold.seen, hold.released
     with house.service() as service:
         new = service.find("m")
         shadow = Shadow(new, new.spec, hold)

@@ -36,7 +36,7 @@ def model_config(served: Served) -> dict[str, Any]:
         "input": [{**_tensor(spec, batched), "optional": False} for spec in signature.inputs],
         "output": [_tensor(spec, batched) for spec in signature.outputs],
         "instance_group": [{"name": manifest.name, "kind": "KIND_CPU", "count": _instances(served)}],
-        "default_model_filename": manifest.served[0].file if manifest.served else "",
+        "default_model_filename": manifest.best.file,
         "model_transaction_policy": {"decoupled": streams},
         "response_cache": {"enable": False},
     }

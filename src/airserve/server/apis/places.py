@@ -12,7 +12,6 @@ import msgspec
 from airserve.accounts import Principal
 from airserve.core.errors import BadPackageError, NotFoundError, UnsignedModelError
 from airserve.models.catalog import DeploymentSpec
-from airserve.models.loaded_variants import best_variant
 from airserve.models.manifest import SplitOf, Variant
 from airserve.protocols import headers as wire
 from airserve.protocols import open_inference as oip
@@ -51,7 +50,7 @@ class PlacesRoutes:
         )
         served = self._runtime.service.resolve(route.model or "", route.version)
         spec, manifest = served.spec, served.spec.manifest
-        weights = best_variant(manifest)
+        weights = manifest.best
         return oip.json_reply(
             {
                 "model": spec.model,
@@ -87,7 +86,7 @@ class PlacesRoutes:
         if variant is None or bundle is None:
             return None
         # The weights that are served lose nothing by being on a device.
-        exact = variant.accuracy is None and variant.name == best_variant(manifest).name
+        exact = variant.accuracy is None and variant.name == manifest.best.name
         return {
             "variant": variant.name,
             "bytes": bundle.size_bytes,

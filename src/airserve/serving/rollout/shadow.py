@@ -26,7 +26,7 @@ import structlog
 from airserve.core.call import Array, Call, Reply, Tensors
 from airserve.engines import Model
 from airserve.models.catalog import DeploymentSpec
-from airserve.models.loaded_variants import LoadedVariants, best_variant
+from airserve.models.loaded_variants import LoadedVariants
 from airserve.serving.deployment import Deployment
 from airserve.serving.rollout.agreement import agrees
 from airserve.serving.version import Version
@@ -66,7 +66,7 @@ class Shadow:
         self._copied = copied
         self._other = other
         self._compared = compared
-        self._best = best_variant(copied.spec.manifest).name
+        self._best = copied.spec.manifest.best.name
         self._waiting: queue.Queue[_Copy] = queue.Queue(_WAITING)
         self._stopped = threading.Event()
         self._loaded = threading.Event()
